@@ -1,0 +1,1 @@
+"""What is learned: tokens, network, training, decoding, scoring, baseline and bundle."""

@@ -1,0 +1,127 @@
+"""One candidate is one directory; the digest of its contents is its identity everywhere."""
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save_file as save_arrays
+from safetensors.torch import load_file
+
+from models.network import Network, NetworkConfig
+from models.tokens import CellTokenizer, load_tokenizer
+from music.similarity import RunIndex
+
+MANIFEST = "bundle.json"
+FILES = ("model.safetensors", "config.json", "tokenizer.json", "profile.json", "melodies.safetensors", "evaluation.json", "lineage.json", "MODEL_CARD.md")
+
+
+class BundleError(ValueError):
+    """A bundle is missing, incomplete or changed; the message says which file."""
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """sha256 of every file of a bundle."""
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        raise BundleError(f"bundle {folder} lacks {', '.join(missing)}: run `dvc repro evaluate`")
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES}
+
+
+def digest_of(files: dict[str, str]) -> str:
+    """Identity of a bundle: sha256 over its sorted file names and digests, hexadecimal."""
+    return hashlib.sha256("".join(f"{name} {files[name]}\n" for name in sorted(files)).encode()).hexdigest()
+
+
+def seal(folder: Path) -> str:
+    """Write the manifest of a finished bundle and return its digest."""
+    files = file_digests(folder)
+    digest = digest_of(files)
+    (folder / MANIFEST).write_text(json.dumps({"format": 1, "digest": digest, "files": files}, indent=1) + "\n")
+    return digest
+
+
+def save_melodies(path: Path, lines: list[np.ndarray], owners: list[int], pieces: list[str]) -> None:
+    """Interval codes of the training melodies, int8, and the piece each belongs to."""
+    cuts = np.cumsum([len(line) for line in lines])[:-1].astype(np.int64)
+    arrays = {"intervals": np.concatenate(lines).astype(np.int8), "cuts": cuts, "owners": np.array(owners, dtype=np.int32)}
+    save_arrays(arrays, path, metadata={"pieces": json.dumps(pieces)})
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A sealed bundle on disk; parts are loaded when first used."""
+
+    folder: Path
+    digest: str
+
+    @property
+    def tag(self) -> str:
+        """Short name for model stores and labels: the first 16 digits of the digest."""
+        return self.digest[:16]
+
+    @cached_property
+    def tokenizer(self) -> CellTokenizer:
+        return load_tokenizer(self.folder / "tokenizer.json")
+
+    @cached_property
+    def network(self) -> Network:
+        network = Network(NetworkConfig(**self._json("config.json")))
+        network.load_state_dict(load_file(self.folder / "model.safetensors"))
+        return network.eval()
+
+    @cached_property
+    def _melodies(self) -> tuple[list[np.ndarray], list[int], list[str]]:
+        with safe_open(self.folder / "melodies.safetensors", "numpy") as stored:
+            lines = np.split(stored.get_tensor("intervals"), stored.get_tensor("cuts"))
+            return lines, stored.get_tensor("owners").tolist(), json.loads(stored.metadata()["pieces"])
+
+    @cached_property
+    def run_index(self) -> RunIndex:
+        """Melodies of the training pieces, for originality."""
+        lines, owners, _ = self._melodies
+        return RunIndex(lines, owners)
+
+    @property
+    def run_owners(self) -> list[str]:
+        """Piece ids that `run_index` points into."""
+        return self._melodies[2]
+
+    @cached_property
+    def profile(self) -> dict[str, Any]:
+        return self._json("profile.json")
+
+    @cached_property
+    def evaluation(self) -> dict[str, Any]:
+        return self._json("evaluation.json")
+
+    @cached_property
+    def lineage(self) -> dict[str, Any]:
+        return self._json("lineage.json")
+
+    def _json(self, name: str) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((self.folder / name).read_text())
+        return content
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """A bundle whose files are what its manifest says. Raises BundleError."""
+    if not (folder / MANIFEST).is_file():
+        raise BundleError(f"no bundle in {folder}: run `make repro` (or `dvc repro`) first")
+    manifest = json.loads((folder / MANIFEST).read_text())
+    files = file_digests(folder)
+    changed = [name for name in FILES if files[name] != manifest["files"].get(name)]
+    if changed or digest_of(files) != manifest["digest"]:
+        raise BundleError(f"bundle {folder} was changed after it was sealed ({', '.join(changed) or MANIFEST}): fetch or build it again")
+    return Bundle(folder, manifest["digest"])
+
+
+def copy_bundle(bundle: Bundle, target: Path) -> None:
+    """Copy the files of a bundle into an existing empty folder."""
+    for name in (*FILES, MANIFEST):
+        shutil.copyfile(bundle.folder / name, target / name)

@@ -1,0 +1,172 @@
+"""The network: a decoder-only transformer in Llama layout (RMSNorm, rotary positions, SwiGLU, tied embeddings).
+
+Parameter names are those of Hugging Face's LlamaForCausalLM. B: batch, T: tokens, D: width, H: heads, E: width of a head, V: vocabulary.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Shape of a network. `context`: tokens it is trained on at once; positions past it are not learned."""
+
+    vocabulary: int
+    context: int
+    width: int
+    layers: int
+    heads: int
+    feed_forward: int
+    dropout: float = 0.0
+    rope_base: float = 10_000.0
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+SIZES = {  # width, layers, heads, feed_forward: about 0.1, 3.5, 14 and 85 million parameters
+    "tiny": (64, 2, 2, 176),
+    "small": (256, 4, 4, 704),
+    "base": (384, 8, 6, 1024),
+    "large": (768, 12, 12, 2048),
+}
+
+
+def sized(size: str, *, vocabulary: int, context: int, dropout: float = 0.0) -> NetworkConfig:
+    """The configuration of a named size."""
+    width, layers, heads, feed_forward = SIZES[size]
+    return NetworkConfig(vocabulary, context, width, layers, heads, feed_forward, dropout)
+
+
+class KVCache:
+    """Keys and values of every layer, preallocated: (layers, 2, B, H, context, E). `length` tokens are filled."""
+
+    def __init__(self, config: NetworkConfig, batch: int, context: int | None = None) -> None:
+        self.context = context or config.context
+        self.store = torch.zeros(config.layers, 2, batch, config.heads, self.context, config.width // config.heads)
+        self.length = 0
+
+
+def rotary_table(config: NetworkConfig) -> tuple[Tensor, Tensor]:
+    """cos and sin, (2 * context, E): Su et al. 2021, in the half-split form of Llama."""
+    half = config.width // config.heads // 2
+    frequency = config.rope_base ** (-torch.arange(half) / half)
+    angle = torch.outer(torch.arange(2 * config.context).float(), frequency)
+    return torch.cat([angle.cos()] * 2, dim=-1), torch.cat([angle.sin()] * 2, dim=-1)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate pairs (i, i + E/2) of x (B, H, T, E) by position; cos and sin are (T, E) or (B, 1, T, E)."""
+    a, b = x.chunk(2, dim=-1)
+    return x * cos + torch.cat([-b, a], dim=-1) * sin
+
+
+class Attention(nn.Module):
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.dropout = config.dropout
+        self.q_proj, self.k_proj, self.v_proj, self.o_proj = (nn.Linear(config.width, config.width, bias=False) for _ in range(4))
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None, past: Tensor | None, start: int) -> Tensor:
+        B, T, D = x.shape
+        q, k, v = (p(x).view(B, T, self.heads, -1).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj))  # (B, H, T, E)
+        q, k = rotate(q, cos, sin).to(v.dtype), rotate(k, cos, sin).to(v.dtype)
+        if past is not None:  # (2, B, H, context, E)
+            past[0, :, :, start : start + T], past[1, :, :, start : start + T] = k, v
+            k, v = past[0, :, :, : start + T], past[1, :, :, : start + T]
+        dropout = self.dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None and T > 1, dropout_p=dropout)
+        return self.o_proj(y.transpose(1, 2).reshape(B, T, D))
+
+
+class FeedForward(nn.Module):
+    """SwiGLU (Shazeer 2020)."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(config.width, config.feed_forward, bias=False)
+        self.up_proj = nn.Linear(config.width, config.feed_forward, bias=False)
+        self.down_proj = nn.Linear(config.feed_forward, config.width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Layer(nn.Module):
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.input_layernorm = nn.RMSNorm(config.width, eps=1e-6)
+        self.self_attn = Attention(config)
+        self.post_attention_layernorm = nn.RMSNorm(config.width, eps=1e-6)
+        self.mlp = FeedForward(config)
+        self.dropout = config.dropout
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None, past: Tensor | None, start: int) -> Tensor:
+        x = x + F.dropout(self.self_attn(self.input_layernorm(x), cos, sin, mask, past, start), self.dropout, self.training)
+        return x + F.dropout(self.mlp(self.post_attention_layernorm(x)), self.dropout, self.training)
+
+
+class Trunk(nn.Module):
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocabulary, config.width)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+        self.norm = nn.RMSNorm(config.width, eps=1e-6)
+
+
+class Network(nn.Module):
+    """Token ids (B, T) in, logits (B, T, V) out; the output matrix is the embedding."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.model = Trunk(config)
+        cos, sin = rotary_table(config)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+        self.apply(self._initialise)
+
+    def _initialise(self, module: nn.Module) -> None:
+        # GPT-2's scale, with the residual writers shrunk by depth (Radford et al. 2019).
+        if isinstance(module, (nn.Linear, nn.Embedding)):
+            nn.init.normal_(module.weight, std=0.02)
+        if isinstance(module, (Attention, FeedForward)):
+            writer = module.o_proj if isinstance(module, Attention) else module.down_proj
+            nn.init.normal_(writer.weight, std=0.02 / (2 * self.config.layers) ** 0.5)
+
+    def hidden(self, ids: Tensor, cache: KVCache | None = None, pad: Tensor | None = None) -> Tensor:
+        """Last hidden states (B, T, D). With a cache, `ids` follow the tokens already in it.
+
+        `pad` (B,) counts padding tokens at the left of each row: they are masked and positions start after them.
+        """
+        start = cache.length if cache is not None else 0
+        T = ids.shape[1]
+        mask = None
+        if pad is not None:
+            column = torch.arange(start + T)
+            row = torch.arange(start, start + T)[:, None]
+            allowed = (column <= row) & (column >= pad[:, None, None])  # (B, T, start + T)
+            mask = (allowed | (column == row))[:, None]  # a padding row sees itself: softmax of nothing is NaN
+            position = (row[:, 0] - pad[:, None]).clamp(min=0)  # (B, T)
+            cos, sin = self.cos[position][:, None], self.sin[position][:, None]
+        else:
+            if cache is not None and start > 0 and T > 1:
+                mask = torch.arange(start + T) <= torch.arange(start, start + T)[:, None]
+            cos, sin = self.cos[start : start + T], self.sin[start : start + T]
+        x = self.model.embed_tokens(ids)  # (B, T, D)
+        for i, layer in enumerate(self.model.layers):
+            x = layer(x, cos, sin, mask, cache.store[i] if cache is not None else None, start)
+        if cache is not None:
+            cache.length += T
+        return self.model.norm(x)
+
+    def forward(self, ids: Tensor, cache: KVCache | None = None, pad: Tensor | None = None) -> Tensor:
+        return F.linear(self.hidden(ids, cache, pad), self.model.embed_tokens.weight)
+
+    def parameter_count(self) -> int:
+        return sum(p.numel() for p in self.parameters())

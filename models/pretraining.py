@@ -1,0 +1,125 @@
+"""Lightning module for next-token training, its schedule by steps or by the clock, and its data."""
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from models.network import Network, NetworkConfig
+from models.optimizer import MuonAdamW
+from models.scoring import nats_per_note, piece_nats
+from models.shards import Shard
+from models.tokens import CellTokenizer
+from models.windows import Augmentation, WindowDataset
+
+VALID_PIECES = 160  # looked at during training; evaluate uses all of the test split
+
+
+class Clock(pl.Callback):
+    """Seconds of training, kept over restarts; stops the run when the budget is spent."""
+
+    def __init__(self, budget_s: float) -> None:
+        self.budget_s, self.elapsed_s, self._mark = budget_s, 0.0, time.monotonic()
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
+        self._mark = time.monotonic()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.elapsed_s += time.monotonic() - self._mark
+        if self.budget_s and self.elapsed_s >= self.budget_s:
+            trainer.should_stop = True
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"elapsed_s": self.elapsed_s}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.elapsed_s = state_dict["elapsed_s"]
+
+
+def learning_rate_factor(progress: float, warmup: float) -> float:
+    """Linear warm-up, then a cosine from 1 to 0.1 as `progress` goes from 0 to 1 (Loshchilov & Hutter 2017)."""
+    if progress < warmup:
+        return max(progress / warmup, 0.01)
+    return 0.1 + 0.45 * (1 + math.cos(math.pi * min((progress - warmup) / (1 - warmup), 1.0)))
+
+
+class Pretraining(pl.LightningModule):
+    """Next-token cross-entropy. Control tokens are read, not predicted: labels are asked for, never guessed."""
+
+    def __init__(self, config: NetworkConfig, tokenizer: CellTokenizer, valid: Shard, *, matrix_rate: float, learning_rate: float, warmup: float, weight_decay: float, max_steps: int, clock: Clock) -> None:
+        super().__init__()
+        self.network = Network(config)
+        self._tokenizer, self._clock = tokenizer, clock
+        self._matrix_rate, self._learning_rate, self._warmup, self._weight_decay, self._max_steps = matrix_rate, learning_rate, warmup, weight_decay, max_steps
+        step = max(len(valid) // VALID_PIECES, 1)
+        chosen = range(0, len(valid), step)
+        self._valid_pieces = [(valid.piece(i), valid.bar_starts(i)) for i in chosen]
+        self._valid_notes = [int(valid.records[i]["notes"]) for i in chosen]
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return MuonAdamW(self.network, matrix_rate=self._matrix_rate, rate=self._learning_rate, weight_decay=self._weight_decay)
+
+    @property
+    def progress(self) -> float:
+        """Share of the run that is over, by steps or by the clock, whichever is further."""
+        by_clock = self._clock.elapsed_s / self._clock.budget_s if self._clock.budget_s else 0.0
+        return max(self.global_step / self._max_steps, by_clock)
+
+    def on_train_batch_start(self, batch: Tensor, batch_idx: int) -> None:
+        optimizer = self.trainer.optimizers[0]
+        assert isinstance(optimizer, MuonAdamW)
+        optimizer.scale_rates(learning_rate_factor(self.progress, self._warmup))
+
+    def loss(self, rows: Tensor) -> Tensor:
+        """Mean nats of the music tokens of rows (B, T + 1)."""
+        first = self._tokenizer.first_id
+        targets = rows[:, 1:].clone()
+        targets[(targets >= first["Start"]) & (targets < first["Bar"])] = -100
+        logits = self.network(rows[:, :-1])
+        return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=-100)
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        loss = self.loss(batch)
+        self.log("train_loss", loss, prog_bar=True)
+        self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
+        self.log("tokens_per_s", batch[:, 1:].numel() * (batch_idx + 1) / max(time.monotonic() - self._epoch_start, 1e-9), prog_bar=True)
+        return loss
+
+    def on_train_epoch_start(self) -> None:
+        self._epoch_start = time.monotonic()
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+        nats = piece_nats(self.network, self._tokenizer, self._valid_pieces)
+        self.log("valid_nats_per_note", nats_per_note(nats, self._valid_notes), prog_bar=True, batch_size=1)
+
+
+class Windows(pl.LightningDataModule):
+    """Epoch e holds rows [e * n, (e + 1) * n): with checkpoints at epoch ends, a resumed run goes on with the very next row."""
+
+    def __init__(self, folder: Path, tokenizer: CellTokenizer, *, context: int, batch_size: int, steps: int, augmentation: Augmentation, seed: int) -> None:
+        super().__init__()
+        self._shard = Shard(folder, "train")
+        self._tokenizer, self._context, self._batch_size, self._steps, self._augmentation, self._seed = tokenizer, context, batch_size, steps, augmentation, seed
+
+    def train_dataloader(self) -> DataLoader[Tensor]:
+        assert self.trainer is not None
+        rows = self._steps * self._batch_size
+        data = WindowDataset(self._shard, self._tokenizer, self._context, self._augmentation, self._seed, self.trainer.current_epoch * rows, rows)
+        return DataLoader(data, batch_size=self._batch_size)
+
+    def val_dataloader(self) -> DataLoader[Tensor]:
+        return DataLoader([torch.zeros(1)], batch_size=1)  # one step: the pieces themselves are in the module
+
+
+def best_precision() -> str:
+    """bf16-mixed where the processor multiplies bf16 in hardware (AMX or AVX512_BF16) or there is a GPU that does, else 32-true."""
+    if torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    flags = torch.backends.cpu.get_cpu_capability(), torch.cpu._is_avx512_bf16_supported(), torch.cpu._is_amx_tile_supported()
+    return "bf16-mixed" if flags[1] or flags[2] else "32-true"

@@ -1,0 +1,80 @@
+"""Token shards: one flat uint16 file a split, memory-mapped, with an index of pieces and bars."""
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from models.tokens import Labels
+
+COLUMNS = ("piece_id", "collection", "style", "rhythm", "key", "notes", "low", "high")
+
+
+class ShardWriter:
+    """Writes `<split>.bin`, `<split>.npz` (starts, lengths, bar starts) and `<split>.json` (a record a piece)."""
+
+    def __init__(self, folder: Path, split: str) -> None:
+        self._folder, self._split = folder, split
+        self._starts, self._bars, self._records = [0], [np.zeros(0, dtype=np.int64)], list[dict[str, Any]]()
+        self._bar_counts: list[int] = []
+        self._file = (folder / f"{split}.bin").open("wb")
+        self.notes = 0
+
+    @property
+    def pieces(self) -> int:
+        return len(self._records)
+
+    @property
+    def tokens(self) -> int:
+        return self._starts[-1]
+
+    def add(self, ids: np.ndarray, bar_starts: np.ndarray, **record: Any) -> None:
+        """Append one piece; `record` has the fields of COLUMNS."""
+        self._file.write(ids.astype(np.uint16).tobytes())
+        self._starts.append(self._starts[-1] + len(ids))
+        self._bars.append(bar_starts)
+        self._bar_counts.append(len(bar_starts))
+        self._records.append({name: record[name] for name in COLUMNS})
+        self.notes += record["notes"]
+
+    def __enter__(self) -> "ShardWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+        if kind is None:
+            bar_index = np.concatenate([[0], np.cumsum(self._bar_counts)]).astype(np.int64)
+            np.savez(self._folder / f"{self._split}.npz", starts=np.array(self._starts), bars=np.concatenate(self._bars), bar_index=bar_index)
+            (self._folder / f"{self._split}.json").write_text(json.dumps(self._records))
+
+
+class Shard:
+    """Read side: `piece(i)` is a view of the memory-mapped tokens, uint16 (n,); `bar_starts(i)` indexes its Bar tokens."""
+
+    def __init__(self, folder: Path, split: str) -> None:
+        self.records: list[dict[str, Any]] = json.loads((folder / f"{split}.json").read_text())
+        with np.load(folder / f"{split}.npz") as index:
+            self.starts, self._bars, self._bar_index = index["starts"], index["bars"], index["bar_index"]
+        self._tokens = np.memmap(folder / f"{split}.bin", dtype=np.uint16, mode="r")
+        if len(self._tokens) != self.starts[-1]:
+            raise ValueError(f"{folder}/{split}.bin has {len(self._tokens)} tokens, its index {self.starts[-1]}: run `dvc repro tokenise` again")
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.starts)
+
+    def piece(self, i: int) -> np.ndarray:
+        return self._tokens[self.starts[i] : self.starts[i + 1]]
+
+    def bar_starts(self, i: int) -> np.ndarray:
+        return self._bars[self._bar_index[i] : self._bar_index[i + 1]]
+
+    def labels(self, i: int) -> Labels:
+        """Labels of the whole piece."""
+        record = self.records[i]
+        return Labels(record["style"], record["rhythm"], record["key"], len(self.bar_starts(i)))

@@ -1,0 +1,1 @@
+"""What is watched: the one log, Prometheus metrics, drift tests, and the configuration of the watchers."""

@@ -1,0 +1,92 @@
+"""The one log: every request, answer and piece of feedback is one JSON line, appended and on disk before the client hears of it.
+
+Rows of one schema from many processes share a file a day: each append holds a lock and is fsynced, so a kill loses nothing that was
+answered and at most the last line is cut, which readers pass over and count. Nothing personal is in a row: no address, no header,
+no text of a score.
+"""
+
+import fcntl
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal
+
+VERSION = 1
+Kind = Literal["request", "answer", "feedback"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line. `side`: whose descriptors these are, "input" for what a client sent, "output" for what the model wrote."""
+
+    kind: Kind
+    endpoint: str
+    request_id: str
+    model: str
+    seed: int | None = None
+    side: str = ""
+    seconds: float | None = None
+    nats_per_note: float | None = None
+    descriptors: dict[str, float] = field(default_factory=dict)
+    body: dict[str, Any] = field(default_factory=dict)
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    time: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="milliseconds"))
+    version: int = VERSION
+
+
+class EventLog:
+    """Append-only log in a folder, one file a day."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def append(self, *rows: Row) -> None:
+        """Write rows and wait until they are on disk. Raises OSError (a full disk) with nothing half-written left behind."""
+        data = "".join(json.dumps(asdict(row), allow_nan=False) + "\n" for row in rows).encode()
+        path = self.folder / f"events-{rows[0].time[:10]}.jsonl"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o640)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            size = os.fstat(descriptor).st_size
+            if size and os.pread(descriptor, 1, size - 1) != b"\n":
+                data = b"\n" + data  # a kill cut the last line: start on a new one, so that only that line is lost
+            try:
+                if os.write(descriptor, data) != len(data):
+                    raise OSError(28, "the disk is full")
+                os.fsync(descriptor)
+            except OSError:
+                os.ftruncate(descriptor, size)
+                raise
+        finally:
+            os.close(descriptor)
+
+    def rows(self, since: str = "") -> Iterator[Row]:
+        """Whole rows in order of time, from the ISO time `since` on; broken lines are passed over (see `broken`)."""
+        for value in self._lines(since[:10]):
+            if isinstance(value, Row) and value.time >= since:
+                yield value
+
+    def broken(self) -> int:
+        """How many lines cannot be read."""
+        return sum(value is None for value in self._lines(""))
+
+    def _lines(self, since_day: str) -> Iterator[Row | None]:
+        for path in sorted(self.folder.glob("events-*.jsonl")):
+            if path.stem.removeprefix("events-") < since_day:
+                continue
+            with path.open(encoding="utf-8", errors="replace") as handle:
+                for line in handle:
+                    if line.strip():
+                        yield _parse(line)
+
+
+def _parse(line: str) -> Row | None:
+    try:
+        return Row(**json.loads(line))
+    except (ValueError, TypeError):
+        return None

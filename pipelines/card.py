@@ -1,0 +1,52 @@
+"""The model card, written from the figures of `evaluate` and the lineage of the data."""
+
+from pathlib import Path
+from typing import Any
+
+USE = {
+    "public-domain": "any use",
+    "permissive": "any use, with the notices of the data",
+    "share-alike": "what is built on it is shared under the same terms",
+    "unstated": "the tunes are public domain; the encodings state no licence: ask their makers before commercial use",
+    "non-commercial": "research, teaching and private use; not for sale",
+    "restricted": "nowhere without permission of the rights holders",
+}
+
+
+def write_model_card(path: Path, metrics: dict[str, Any], lineage: dict[str, Any]) -> None:
+    """Markdown with what the model is, what it was trained on, what it may be used for, and what was measured."""
+    sources = "\n".join(f"| {name} | {row['pieces']} | {row['licence']} |" for name, row in lineage["collections"].items())
+    rows = "\n".join(f"| {name} | {row['pieces']} | {row['nats_per_note']:.3f} | {row['ngram']:.3f} |" for name, row in metrics["by_collection"].items())
+    like, obeyed, copied, training = metrics["overlap"], metrics["obedience"], metrics["originality"], metrics["training"]
+    path.write_text(f"""# Model card
+
+A decoder-only transformer ({training['parameters']:,} parameters, size `{lineage['network']}`) that writes symbolic music cell by cell, trained from
+nothing on the scores below for {training['minutes']} minutes ({training['steps']} steps).
+
+**Licence class: {lineage['licence']}** (the strictest of its data): {USE[lineage['licence']]}.
+
+| collection | pieces | licence class |
+|---|---|---|
+{sources}
+
+Split by duplicate group with seed {lineage['split_seed']}; data digest `{lineage['data_digest'][:16]}`.
+
+## Measured on the test split
+
+| collection | pieces | nats per note | n-gram of order {metrics['ngram_order']} |
+|---|---|---|---|
+{rows}
+| all | {sum(row['pieces'] for row in metrics['by_collection'].values())} | {metrics['nats_per_note']:.3f} | {metrics['ngram_nats_per_note']:.3f} |
+
+- {metrics['below_ngram']:.1%} below the n-gram; a uniform guess costs {metrics['uniform_nats_per_note']:.2f}.
+- Valid: {metrics['validity']:.1%} of {metrics['samples']} samples have exactly the bars, metres and tracks asked, in order, without double notes.
+- Overlapped area of descriptors with the test set (Yang & Lerch, 1 = same): model {like['model']['mean']['oa']:.3f}, n-gram {like['ngram']['mean']['oa']:.3f}, train set {like['train']['mean']['oa']:.3f}.
+- In the key asked: {obeyed['key']:.1%} (keys dealt out at random: {obeyed['key_chance']:.1%}).
+- Longest run of intervals shared with the training set: median {copied['median_run']:.0f}, held-out human pieces {copied['human_median_run']:.0f};
+  {copied['share_above_limit']:.1%} of samples share more than {copied['limit_run']:.0f} (humans {copied['human_share_above_limit']:.1%}).
+
+## Limits
+
+It knows the styles, metres and instruments of its data and no others. It learned mostly from dance tunes: long forms, dynamics and
+lyrics are beyond it. A sample may repeat a traditional phrase; `samples/index.json` names the nearest training piece of each.
+""")

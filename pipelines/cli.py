@@ -1,0 +1,214 @@
+"""`ostinato`: the commands that change the world. `dvc repro` computes; these register, promote, package, serve and watch."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipelines.files import StageError
+from pipelines.params import ParamsError, load_params
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+BUNDLE = Path("bundle")
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """What a person can mend is one line and exit code 1."""
+    from models.bundle import BundleError
+
+    try:
+        yield
+    except (StageError, ParamsError, BundleError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def repro() -> None:
+    """The whole line: `dvc repro`, register, gate and promote, package; then say where everything is."""
+    from pipelines import registry
+
+    with _plain_errors():
+        load_params()
+        dvc = subprocess.run([sys.executable, "-m", "dvc", "repro"], env={**os.environ, "DVC_NO_ANALYTICS": "1"})
+        if dvc.returncode:
+            raise StageError("dvc repro failed; the reason is above. If it says that another process holds a lock, another `dvc repro` is at work here: wait for it to end")
+        version = registry.register(BUNDLE)
+        typer.echo(f"registered: version {version.number}, bundle {version.digest[:16]}")
+        try:
+            promoted, verdict = registry.promote(load_params().gate, version.number)
+            typer.echo(f"{verdict}\nchampion: version {promoted.number}")
+        except registry.NotPromoted as refusal:
+            if registry.champion() is None:
+                raise
+            typer.echo(str(refusal))
+        tag = _package()
+        _where_everything_is(tag)
+
+
+def _where_everything_is(tag: str) -> None:
+    from pipelines.tracking import tracking_uri
+
+    typer.echo(f"""
+metrics     reports/metrics.json, bundle/MODEL_CARD.md; plots: dvc plots show
+samples     samples/*.mid with piano rolls beside them
+runs        mlflow ui --backend-store-uri {tracking_uri()}
+versions    ostinato versions
+bento       {tag}
+serve       make serve   (or: ostinato serve --port 3000)
+""")
+
+
+@app.command()
+def register(bundle: Path = BUNDLE) -> None:
+    """Register a bundle; the same bundle twice gives the same version."""
+    from pipelines import registry
+
+    with _plain_errors():
+        version = registry.register(bundle)
+        typer.echo(f"version {version.number}, bundle {version.digest[:16]}")
+
+
+@app.command()
+def promote(
+    version: Annotated[int | None, typer.Option(help="version to promote; default: the newest")] = None,
+    force: Annotated[bool, typer.Option(help="overrule the gate; needs --reason")] = False,
+    reason: Annotated[str, typer.Option(help="why; goes into the promotion log")] = "",
+) -> None:
+    """Run the gate and make a version the champion."""
+    from pipelines import registry
+
+    with _plain_errors():
+        chosen, verdict = registry.promote(load_params().gate, version, force=force, reason=reason)
+        typer.echo(f"{verdict}\nchampion: version {chosen.number}")
+
+
+@app.command()
+def rollback(reason: Annotated[str, typer.Option(help="why; goes into the promotion log")] = "") -> None:
+    """Go back to the previous champion."""
+    from pipelines import registry
+
+    with _plain_errors():
+        new, old = registry.rollback(reason)
+        typer.echo(f"champion: version {new.number} (was {old.number}); run `ostinato package` and restart the service to serve it")
+
+
+@app.command()
+def versions() -> None:
+    """Versions with their aliases and gate verdicts, and the promotion log."""
+    import json
+
+    from pipelines import registry
+
+    with _plain_errors():
+        typer.echo(f"{'version':>7}  {'bundle':<16}  {'aliases':<22} {'nats/note':>9}  {'licence':<14} {'gate':<5} commit")
+        for v in registry.versions():
+            verdict = json.loads(v.tags["gate"])["passed"] if v.tags.get("gate") else None
+            gate = {True: "pass", False: "FAIL", None: "-"}[verdict]
+            typer.echo(f"{v.number:>7}  {v.digest[:16]}  {', '.join(v.aliases):<22} {v.tags.get('nats_per_note', ''):>9}  {v.tags.get('licence', ''):<14} {gate:<5} {v.tags.get('git_commit', '')[:12]}")
+        typer.echo("\npromotion log")
+        for row in registry.promotion_log():
+            candidate = f" (candidate {row['candidate']})" if "candidate" in row else ""
+            typer.echo(f"  {row['time']}  {row['action']:<11} {row['from'] or '-'} -> {row['to'] or '-'}{candidate}  {row['who']}: {row['reason']}")
+
+
+def _champion_bundle() -> tuple[Any, Any]:
+    from pipelines import registry
+
+    version = registry.champion()
+    if version is None:
+        raise StageError("there is no champion yet: run `make repro`, or `ostinato register` and `ostinato promote` after `dvc repro`")
+    return version, registry.bundle_of(version)
+
+
+def _package() -> str:
+    from pipelines import package as packaging
+
+    version, bundle = _champion_bundle()
+    tag = packaging.build(bundle, load_params().package.licences_served, str(version.number))
+    packaging.image_context(tag)
+    return tag
+
+
+@app.command()
+def package() -> None:
+    """Build the champion's bento and the Docker build context of its image."""
+    from pipelines.tracking import home
+
+    with _plain_errors():
+        typer.echo(f"bento {_package()}\nimage context {home() / 'image'}")
+
+
+@app.command()
+def serve(port: int = 3000, host: str = "127.0.0.1", workers: int = 1) -> None:
+    """Serve the champion's bento (built if need be)."""
+    from pipelines.package import bento_environment
+    from pipelines.tracking import home
+
+    with _plain_errors():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                raise StageError(f"cannot listen on {host}:{port} ({error.strerror}): end what uses the port, or choose another with --port") from None
+        tag = _package()
+        environment = bento_environment()
+        environment.setdefault("OSTINATO_LOG", str(home() / "log"))
+        drift = load_params().drift
+        environment.setdefault("OSTINATO_DRIFT_ALPHA", str(drift.alpha))
+        environment.setdefault("OSTINATO_DRIFT_MIN_ROWS", str(drift.min_rows))
+        typer.echo(f"serving {tag} on http://{host}:{port}")
+        os.execve(sys.executable, [sys.executable, "-m", "bentoml", "serve", tag, "--port", str(port), "--host", host, "--api-workers", str(workers)], environment)
+
+
+@app.command()
+def drift(
+    log: Annotated[Path | None, typer.Option(help="folder of the log; default: OSTINATO_LOG or <home>/log")] = None,
+    since: Annotated[str, typer.Option(help="only rows from this ISO time on")] = "",
+) -> None:
+    """Compare the log with the champion's reference profile."""
+    from monitoring.drift import find_drift
+    from monitoring.log import EventLog
+    from pipelines.tracking import home
+
+    with _plain_errors():
+        _, bundle = _champion_bundle()
+        folder = log or Path(os.environ.get("OSTINATO_LOG", home() / "log"))
+        if not folder.is_dir():
+            raise StageError(f"no log in {folder}: serve and ask for something first, or name the folder with --log")
+        events = EventLog(folder)
+        knobs = load_params().drift
+        rows = [row for row in events.rows(since) if row.kind == "answer" and row.side and row.model == bundle.tag]
+        columns: dict[str, dict[str, list[float]]] = {}
+        for row in rows:
+            for name, value in row.descriptors.items():
+                columns.setdefault(row.side, {}).setdefault(name, []).append(value)
+        found = find_drift(bundle.profile, columns, knobs.alpha, knobs.min_rows)
+        counts = {side: sum(row.side == side for row in rows) for side in ("input", "output")}
+        typer.echo(f"{counts['input']} inputs, {counts['output']} outputs of model {bundle.tag}; {events.broken()} broken lines")
+        if not found:
+            typer.echo(f"too few rows to say anything: at least {knobs.min_rows} of a side are needed (drift.min_rows)")
+        for d in sorted(found, key=lambda d: (d.side, -d.psi / d.threshold)):
+            typer.echo(f"{d.side:<7} {d.descriptor:<20} {d.status:<9} psi {d.psi:.3f} (threshold {d.threshold:.3f}, n {d.rows})  mean {d.reference_mean:.3f} -> {d.mean:.3f}")
+
+
+@app.command()
+def profile(name: str) -> None:
+    """Write the values of a profile (tiny, starter, full) into params.yaml; comments stay."""
+    from pipelines.profiles import apply_profile
+
+    with _plain_errors():
+        for key, value in apply_profile(Path("params.yaml"), name).items():
+            typer.echo(f"{key}: {value}")
+
+
+if __name__ == "__main__":
+    app()

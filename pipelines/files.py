@@ -1,0 +1,67 @@
+"""Writing outputs so that a half-written file is never taken for a whole one, and one shape of error for every command."""
+
+import errno
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.params import ParamsError
+
+
+class StageError(RuntimeError):
+    """A stage or command cannot go on; the message says what to do."""
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path`; it takes the place of `path` only when the block ends without error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        with temporary.open("rb") as handle:
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented, sorted JSON; NaN is refused because no reader of ours accepts it."""
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False, default=float) + "\n")
+
+
+def write_parquet(path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
+    with whole_file(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary, compression="zstd")
+
+
+def write_csv(path: Path, header: list[str], rows: list[tuple[Any, ...]]) -> None:
+    import csv
+
+    with whole_file(path) as temporary, temporary.open("w", newline="") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def run_stage(main: Callable[[], None]) -> None:
+    """Run a stage; errors a person can mend end in one clear line and exit code 1, all others in their traceback."""
+    from music.errors import UnreadableScore
+
+    try:
+        main()
+    except (StageError, ParamsError, UnreadableScore) as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            sys.exit("error: the disk is full. Free some space and run `dvc repro` again: finished stages are kept, this one starts from its last checkpoint.")
+        raise

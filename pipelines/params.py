@@ -1,0 +1,206 @@
+"""params.yaml as frozen, validated objects. Read once at the edge of a stage; inside, functions take plain arguments."""
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+LICENCE_CLASSES = ("public-domain", "permissive", "share-alike", "unstated", "non-commercial", "restricted")
+Licence = Literal["public-domain", "permissive", "share-alike", "unstated", "non-commercial", "restricted"]
+
+
+class ParamsError(ValueError):
+    """params.yaml is wrong; the message names the entry and what to write instead."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Source(_Section):
+    """One source of scores. `path` is a music21 collection, a folder or an archive (under data/scores), or an https URL."""
+
+    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    kind: Literal["music21", "folder", "archive"]
+    path: str
+    licence: Licence
+    style: str = ""
+    composer: str = ""
+    program: int = Field(0, ge=0, le=127)
+    labels: str = ""
+    sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")
+
+    @model_validator(mode="after")
+    def _checksum_for_downloads(self) -> "Source":
+        if "://" in self.path and not self.path.startswith("https://"):
+            raise ValueError(f"source {self.name}: only https:// can be downloaded")
+        if "://" in self.path and not self.sha256:
+            raise ValueError(f"source {self.name}: a download needs the sha256 of the archive, so that what you train on is what you meant")
+        return self
+
+
+class Ingest(_Section):
+    music21_version: str
+    processes: int = Field(ge=0)
+    timeout_s: float = Field(gt=0)
+    max_pieces_per_source: int = Field(ge=0)
+    max_file_mb: float = Field(gt=0)
+    sources: tuple[Source, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _distinct_names(self) -> "Ingest":
+        names = [source.name for source in self.sources]
+        doubled = {name for name in names if names.count(name) > 1}
+        if doubled:
+            raise ValueError(f"two sources are called {', '.join(doubled)}: every name is one Parquet file, so each must differ")
+        return self
+
+
+class Split(_Section):
+    train: float = Field(gt=0, lt=1)
+    valid: float = Field(gt=0, lt=1)
+    test: float = Field(gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Split":
+        if abs(self.train + self.valid + self.test - 1) > 1e-6:
+            raise ValueError("train, valid and test must add up to 1")
+        return self
+
+
+class Prepare(_Section):
+    licences: tuple[Licence, ...]
+    ticks_per_quarter: int = Field(ge=4, le=96)
+    velocity: int = Field(ge=1, le=127)
+    min_notes: int = Field(ge=1)
+    max_notes: int
+    min_bars: int = Field(ge=1)
+    max_bars: int
+    max_tracks: int = Field(ge=1, le=16)
+    max_note_quarters: int = Field(ge=1)
+    max_quantisation: float = Field(ge=0, le=0.5)
+    ngram: int = Field(ge=2, le=10)
+    duplicate_jaccard: float = Field(gt=0, le=1)
+    tune_families: tuple[str, ...]
+    family_ngram: int = Field(ge=2, le=10)
+    family_containment: float = Field(gt=0, le=1)
+    split: Split
+    seed: int
+
+
+class Tokenise(_Section):
+    min_label_count: int = Field(ge=1)
+    max_bars_control: int = Field(ge=1)
+
+
+class NetworkSize(_Section):
+    size: Literal["tiny", "small", "base", "large"]
+    context: int = Field(ge=64)
+    dropout: float = Field(ge=0, lt=1)
+
+
+class Pretrain(_Section):
+    seed: int
+    batch_size: int = Field(ge=1)
+    max_steps: int = Field(ge=1)
+    time_budget_min: float = Field(ge=0)
+    matrix_rate: float = Field(gt=0)
+    learning_rate: float = Field(gt=0)
+    warmup: float = Field(ge=0, lt=1)
+    weight_decay: float = Field(ge=0)
+    gradient_clip: float = Field(gt=0)
+    transpose: int = Field(ge=0, le=11)
+    unconditioned: float = Field(ge=0, le=1)
+    validate_every_steps: int = Field(ge=1)
+    patience: int = Field(ge=1)
+    precision: Literal["auto", "bf16-mixed", "32-true"]
+    devices: int = Field(ge=1)
+    nodes: int = Field(ge=1)
+    strategy: str
+
+
+class Evaluate(_Section):
+    seed: int
+    samples: int = Field(ge=2)
+    sample_bars: int = Field(ge=1)
+    temperature: float = Field(gt=0)
+    top_p: float = Field(gt=0, le=1)
+    batch_size: int = Field(ge=1)
+    ngram_orders: tuple[int, ...] = Field(min_length=1)
+    listen: int = Field(ge=0)
+
+
+class Gate(_Section):
+    min_validity: float
+    min_below_ngram: float
+    min_overlap_gain: float
+    min_key_obedience: float
+    max_originality_excess: float
+    max_latency_ratio: float
+    confidence: float = Field(gt=0, lt=1)
+    max_worse_nats: float
+    bootstrap: int = Field(ge=100)
+
+
+class Package(_Section):
+    licences_served: tuple[Licence, ...]
+
+
+class Drift(_Section):
+    alpha: float = Field(gt=0, lt=1)
+    min_rows: int = Field(ge=2)
+
+
+class Params(_Section):
+    ingest: Ingest
+    prepare: Prepare
+    tokenise: Tokenise
+    network: NetworkSize
+    pretrain: Pretrain
+    evaluate: Evaluate
+    gate: Gate
+    package: Package
+    drift: Drift
+    profiles: dict[str, dict[str, Any]] = {}
+
+
+def _fields_at(location: tuple[str | int, ...]) -> list[str]:
+    """Names known where an unknown one was found."""
+    model: Any = Params
+    for part in location[:-1]:
+        if isinstance(part, int):
+            continue
+        annotation = model.model_fields[part].annotation
+        arguments = [a for a in getattr(annotation, "__args__", ()) if isinstance(a, type) and issubclass(a, BaseModel)]
+        model = arguments[0] if arguments else annotation
+    return list(model.model_fields)
+
+
+def _explain(error: ValidationError, path: Path) -> str:
+    lines = [f"{path} is not valid:"]
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            known = _fields_at(problem["loc"])
+            close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+            lines.append(f"  {where}: unknown entry; {hint}")
+        elif problem["type"] == "missing":
+            lines.append(f"  {where}: missing; add it (the committed params.yaml shows its comment and default)")
+        else:
+            lines.append(f"  {where}: {problem['msg']} (found {problem['input']!r})")
+    return "\n".join(lines)
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    """Read and validate params.yaml. Raises ParamsError with every problem and the nearest known name of each unknown entry."""
+    if not path.exists():
+        raise ParamsError(f"{path.resolve()} does not exist: run from the top of the repository")
+    try:
+        return Params.model_validate(yaml.safe_load(path.read_text()) or {})
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{path} is not YAML: {error}") from error
+    except ValidationError as error:
+        raise ParamsError(_explain(error, path)) from None

@@ -1,0 +1,28 @@
+"""The model as MLflow stores it (models from code): bundle in, MIDI out. MLflow runs this file; nothing else imports it."""
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow.pyfunc import PythonModel, PythonModelContext
+
+from models.bundle import open_bundle
+from models.compose import Composition, compose
+
+
+class OstinatoModel(PythonModel):
+    """`predict` takes records with the fields of models.compose.Composition and gives base64 MIDI for each."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        self._bundle = open_bundle(Path(context.artifacts["bundle"]))
+
+    def predict(self, context: PythonModelContext, model_input: list[dict[str, Any]]) -> list[str]:
+        answers = []
+        for row in model_input:
+            for take in compose(self._bundle.network, self._bundle.tokenizer, Composition(**row)):
+                answers.append(base64.b64encode(take.midi).decode())
+        return answers
+
+
+mlflow.models.set_model(OstinatoModel())

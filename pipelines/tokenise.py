@@ -1,0 +1,86 @@
+"""Stage `tokenise`: learn the vocabulary on the train split, encode every split to memory-mapped shards, prove the round trip."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from symusic import Score
+from tqdm import tqdm
+
+from models.shards import ShardWriter
+from models.tokens import CellTokenizer, NotRepresentable, train_tokenizer
+from music.instruments import DRUMS
+from music.score import bar_table, note_array, same_notes
+from pipelines.files import StageError, run_stage, write_json
+from pipelines.params import Params, load_params
+
+SCORES = Path("data/prepared/scores.parquet")
+OUT = Path("data/tokens")
+TOKENIZER = OUT / "tokenizer.json"
+REPORT = Path("reports/tokenise_report.json")
+
+
+def _frequent(counts: Counter[str], least: int) -> list[str]:
+    return sorted(value for value, count in counts.items() if value and count >= least)
+
+
+def learn_tokenizer(rows: list[dict[str, Any]], params: Params) -> CellTokenizer:
+    """Metres, programs and labels of the train split become the vocabulary; a metre or label too rare to learn does not."""
+    metres: Counter[str] = Counter()
+    programs: Counter[int] = Counter()
+    for row in rows:
+        score = Score.from_midi(row["midi"])
+        metres.update({f"{n}/{d}" for _, _, n, d in bar_table(score).tolist()})
+        programs.update({DRUMS if track.is_drum else track.program for track in score.tracks})
+    least = params.tokenise.min_label_count
+    return train_tokenizer(
+        metres=_frequent(metres, min(least, 3)),
+        programs=sorted(programs),
+        styles=_frequent(Counter(row["style"] for row in rows), least),
+        rhythms=_frequent(Counter(row["rhythm"] for row in rows), least),
+        ticks_per_quarter=params.prepare.ticks_per_quarter,
+        velocity=params.prepare.velocity,
+        max_note_quarters=params.prepare.max_note_quarters,
+        max_bars_control=params.tokenise.max_bars_control,
+    )
+
+
+def _pitch_range(score: Score) -> tuple[int, int]:
+    pitches = [note_array(track)[:, 2] for track in score.tracks if not track.is_drum]
+    return (min(int(p.min()) for p in pitches), max(int(p.max()) for p in pitches)) if pitches else (0, 127)
+
+
+def main() -> None:
+    params = load_params()
+    rows = pq.read_table(SCORES).to_pylist()
+    tokenizer = learn_tokenizer([row for row in rows if row["split"] == "train"], params)
+    OUT.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(TOKENIZER)
+    report: dict[str, Any] = {"vocabulary": len(tokenizer), "blocks": tokenizer.block_size, "metres": [f"{n}/{d}" for n, d in tokenizer.metres],
+                              "styles": tokenizer.styles, "rhythms": tokenizer.rhythms, "splits": {}, "dropped": Counter()}
+    for split in ("train", "valid", "test"):
+        with ShardWriter(OUT, split) as shard:
+            for row in tqdm([row for row in rows if row["split"] == split], desc=f"tokenise {split}", mininterval=2):
+                score = Score.from_midi(row["midi"])
+                try:
+                    ids, bar_starts = tokenizer.encode_score(score)
+                except NotRepresentable as error:
+                    report["dropped"][f"{split}: {str(error).split(';')[0]}"] += 1
+                    continue
+                if not same_notes(tokenizer.decode_ids(ids), score):
+                    raise StageError(f"{row['piece_id']}: tokens do not give the notes back; this is a bug of models/tokens.py, please report the piece")
+                low, high = _pitch_range(score)
+                style = row["style"] if row["style"] in tokenizer.styles else ""
+                rhythm = row["rhythm"] if row["rhythm"] in tokenizer.rhythms else ""
+                shard.add(ids, bar_starts, piece_id=row["piece_id"], collection=row["collection"], style=style, rhythm=rhythm, key=row["key"], notes=row["notes"], low=low, high=high)
+        if not shard.pieces:
+            raise StageError(f"no piece of the {split} split can be written in tokens: {dict(report['dropped'])}")
+        report["splits"][split] = {"pieces": shard.pieces, "tokens": shard.tokens, "notes": shard.notes, "tokens_per_note": round(shard.tokens / shard.notes, 4)}
+    report["round_trip_exact"] = 1.0
+    report["quantisation_mean_steps"] = round(sum(row["quantisation"] for row in rows) / len(rows), 5)
+    write_json(REPORT, report)
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,1 @@
+"""What is offered: the BentoML service, its schemas and middleware."""

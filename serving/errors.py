@@ -1,0 +1,43 @@
+"""The one shape of an error: {"error": {"code", "message", "field"?}}."""
+
+import json
+from http import HTTPStatus
+from typing import Any
+
+from bentoml.exceptions import BentoMLException
+
+CODES = {400: "bad_request", 401: "unauthorized", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type",
+         422: "invalid", 429: "busy", 503: "not_ready", 504: "timeout"}
+
+
+def error_body(code: str, message: str, field: str = "") -> dict[str, Any]:
+    """The JSON of an error."""
+    return {"error": {"code": code, "message": message, **({"field": field} if field else {})}}
+
+
+class Refused(BentoMLException):
+    """A request that is well formed but cannot be done; the message says what can. Answered as 422."""
+
+    error_code = HTTPStatus.UNPROCESSABLE_ENTITY
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(json.dumps(error_body("invalid", message, field)))
+
+
+def reshape(status: int, body: bytes) -> bytes:
+    """Any error answer in the one shape: ours pass through, BentoML's {"error": "text"} and plain text are wrapped."""
+    text = body.decode("utf-8", errors="replace")
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = text
+    inner = found.get("error", found) if isinstance(found, dict) else found
+    if isinstance(inner, str):
+        try:
+            inner = json.loads(inner).get("error", inner)
+        except (ValueError, AttributeError):
+            pass
+    if isinstance(inner, dict) and "code" in inner and "message" in inner:
+        return json.dumps({"error": inner}).encode()
+    message = "something went wrong on our side; it is logged with the request id" if status >= 500 and status not in CODES else str(inner) or HTTPStatus(status).phrase
+    return json.dumps(error_body(CODES.get(status, "internal" if status >= 500 else "bad_request"), message)).encode()

@@ -1,0 +1,165 @@
+"""Plain ASGI middleware: known paths only, bounded JSON bodies checked against the schemas, one shape of error, request counts.
+
+It stands before BentoML, so nothing a client sends can make a 5xx or a new metric label there.
+"""
+
+import json
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from monitoring import metrics
+from serving.errors import CODES, error_body, reshape
+from serving.schemas import ComposeRequest, ScoreRequest
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+BODIES: dict[str, type[BaseModel]] = {"/v1/compose": ComposeRequest, "/v1/score": ScoreRequest}
+METHODS = {"/v1/compose": "POST", "/v1/score": "POST", "/v1/model": "GET", "/livez": "GET", "/readyz": "GET", "/healthz": "GET", "/metrics": "GET",
+           "/": "GET", "/docs.json": "GET", "/schema.json": "GET"}
+PREFIXES = ("/static_content/",)
+MAX_BODY = 3_000_000
+
+
+async def _answer(send: Send, status: int, body: bytes, extra: list[tuple[bytes, bytes]] | None = None) -> None:
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *(extra or [])]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _refuse(send: Send, status: int, message: str, field: str = "", allow: str = "") -> None:
+    extra = [(b"allow", allow.encode())] if allow else []
+    await _answer(send, status, json.dumps(error_body(CODES[status], message, field)).encode(), extra)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+class CheckRequests:
+    """Refuse unknown paths, wrong methods, bodies too large, not JSON, or not of the schema, before BentoML sees them."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] == "OPTIONS":
+            return await self.app(scope, receive, send)
+        path, method = scope["path"], scope["method"]
+        wanted = METHODS.get(path) or ("GET" if path.startswith(PREFIXES) else None)
+        if wanted is None:
+            return await _refuse(send, 404, f"no such path; there are {', '.join(p for p in METHODS if p.startswith('/v1'))}")
+        if method != wanted and not (wanted == "GET" and method == "HEAD"):
+            return await _refuse(send, 405, f"use {wanted} {path}", allow=wanted)
+        schema = BODIES.get(path)
+        if schema is None:
+            return await self.app(scope, receive, send)
+        headers = dict(scope["headers"])
+        if headers.get(b"content-type", b"").split(b";")[0].strip().lower() != b"application/json":
+            return await _refuse(send, 415, "send the request as JSON with content-type: application/json")
+        body = await _read(receive)
+        if body is None:
+            return await _refuse(send, 413, f"the body is larger than {MAX_BODY} bytes; a score may have 2 MB")
+        try:
+            value = json.loads(body, parse_constant=_no_constant)
+            schema.model_validate(value)
+        except (ValueError, RecursionError) as error:
+            if isinstance(error, ValidationError):
+                problem = error.errors()[0]
+                field = ".".join(str(part) for part in problem["loc"])
+                return await _refuse(send, 422, _explain(problem, schema), field)
+            return await _refuse(send, 400, "the body is not JSON: " + str(error)[:200])
+        sent = False
+
+        async def replay() -> Message:
+            nonlocal sent
+            if sent:
+                return await receive()
+            sent = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        await self.app(scope, replay, send)
+
+
+def _explain(problem: Any, schema: type[BaseModel]) -> str:
+    if problem["type"] == "extra_forbidden":
+        return f"unknown field {problem['loc'][-1]!r}; known are {', '.join(schema.model_fields)}"
+    return str(problem["msg"])
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """The whole body; None where it is larger than MAX_BODY."""
+    parts, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return b""
+        size += len(message.get("body", b""))
+        if size > MAX_BODY:
+            return None
+        parts.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+class OneErrorShape:
+    """Every answer of status 400 and above leaves in the shape of serving/errors.py."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        status, body = 0, b""
+        start: Message = {}
+
+        async def shape(message: Message) -> None:
+            nonlocal status, body, start
+            if message["type"] == "http.response.start":
+                status, start = message["status"], message
+                if status < 400:
+                    await send(message)
+            elif status < 400:
+                await send(message)
+            else:
+                body += message.get("body", b"")
+                if not message.get("more_body"):
+                    kept = [(k, v) for k, v in start.get("headers", []) if k.lower() in (b"allow", b"retry-after", b"x-request-id")]
+                    await _answer(send, status, reshape(status, body), kept)
+
+        await self.app(scope, receive, shape)
+
+
+class CountRequests:
+    """Requests, seconds and requests in progress, by endpoint, status class and model."""
+
+    def __init__(self, app: App, model: str) -> None:
+        self.app, self.model = app, model
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "")
+        if scope["type"] != "http" or path in ("/metrics", "/livez", "/readyz", "/healthz"):
+            return await self.app(scope, receive, send)
+        endpoint = path.removeprefix("/v1/") if path in METHODS and path.startswith("/v1/") else "other"
+        begin, status = time.perf_counter(), 500
+
+        async def note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        metrics.IN_PROGRESS.labels(endpoint).inc()
+        try:
+            await self.app(scope, receive, note)
+        finally:
+            metrics.IN_PROGRESS.labels(endpoint).dec()
+            metrics.REQUESTS.labels(endpoint, f"{status // 100}xx", self.model).inc()
+            metrics.SECONDS.labels(endpoint, self.model).observe(time.perf_counter() - begin)

@@ -1,0 +1,148 @@
+"""The BentoML service. The bundle is pinned by `model_tag.txt`, which `ostinato package` writes beside this file."""
+
+import base64
+import logging
+import os
+import random
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import bentoml
+import torch
+
+from models.bundle import open_bundle
+from models.compose import Composition
+from models.tokens import Labels
+from monitoring import metrics
+from monitoring.drift import STATUSES, find_drift
+from monitoring.log import EventLog, Row
+from serving.engine import Engine, Judged
+from serving.middleware import CheckRequests, CountRequests, OneErrorShape
+from serving.schemas import ComposeAnswer, ComposeRequest, ModelAnswer, ScoreAnswer, Scorecard, ScoreRequest, TakeAnswer
+
+MODEL_TAG = Path(__file__).with_name("model_tag.txt").read_text().strip()  # ostinato:<first 16 digits of the bundle's digest>
+MODEL = MODEL_TAG.partition(":")[2]
+VERSION = Path(__file__).with_name("model_version.txt").read_text().strip()  # its number in the registry
+REQUIREMENTS = Path(__file__).with_name("requirements.txt").read_text().split()
+DRIFT_EVERY_S = float(os.environ.get("OSTINATO_DRIFT_EVERY_S", "60"))
+DRIFT_ALPHA = float(os.environ.get("OSTINATO_DRIFT_ALPHA", "0.01"))
+DRIFT_MIN_ROWS = int(os.environ.get("OSTINATO_DRIFT_MIN_ROWS", "50"))
+logger = logging.getLogger("ostinato")
+
+
+@bentoml.service(
+    name="ostinato",
+    image=bentoml.images.Image(python_version="3.11", lock_python_packages=False).python_packages(*REQUIREMENTS),
+    traffic={"timeout": 60},
+    threads=2,
+)
+class Ostinato:
+    """Composes and scores music with the pinned bundle."""
+
+    pinned = bentoml.models.BentoModel(MODEL_TAG)
+
+    def __init__(self) -> None:
+        torch.set_num_threads(int(os.environ.get("OSTINATO_TORCH_THREADS", "2")))
+        self._bundle = open_bundle(Path(self.pinned.path))
+        self._engine = Engine(self._bundle)
+        self._engine.warm_up()
+        self._log = EventLog(Path(os.environ.get("OSTINATO_LOG", ".ostinato/log")))
+        metrics.INFO.labels(MODEL, self._bundle.lineage["licence"]).set(1)
+        for valid in ("true", "false"):
+            metrics.TAKES.labels(valid, MODEL)
+        self._stop = threading.Event()
+        threading.Thread(target=self._watch_drift, daemon=True).start()
+        self._ready = True
+
+    def __is_ready__(self) -> bool:
+        return self._ready
+
+    @bentoml.on_shutdown
+    def stop(self) -> None:
+        self._stop.set()
+
+    @bentoml.api(route="/v1/compose")
+    def compose(self, request: ComposeRequest, /) -> ComposeAnswer:
+        """Write music under controls."""
+        begin, request_id = time.perf_counter(), uuid.uuid4().hex
+        seed = request.seed if request.seed is not None else random.SystemRandom().randrange(2**31)
+        body = request.model_dump()
+        self._append(Row("request", "compose", request_id, MODEL, seed, body=body))
+        takes, judged = self._engine.compose(Composition(**{**body, "seed": seed}))
+        seconds = time.perf_counter() - begin
+        tokens = sum(take.tokens for take in takes)
+        metrics.TOKENS.labels(MODEL).inc(tokens)
+        metrics.TOKENS_PER_SECOND.labels(MODEL).observe(tokens / seconds)
+        metrics.TAKES.labels("true", MODEL).inc(len(takes))  # an invalid take would have raised in the strict decoder
+        answers = []
+        for take, card in zip(takes, judged, strict=True):
+            metrics.NOTES.labels(MODEL).inc(card.notes)
+            midi = base64.b64encode(take.midi).decode()
+            answers.append(TakeAnswer(midi=midi, seed=take.seed, bars=card.bars, notes=card.notes, tokens=take.tokens, scorecard=Scorecard(**card.scorecard)))
+            self._note(card, "output")
+        self._append(*(Row("answer", "compose", request_id, MODEL, a.seed, "output", seconds, a.scorecard.nats_per_note, a.scorecard.descriptors, a.model_dump()) for a in answers))
+        return ComposeAnswer(request_id=request_id, model=MODEL, seed=seed, takes=answers)
+
+    @bentoml.api(route="/v1/score")
+    def score(self, request: ScoreRequest, /) -> ScoreAnswer:
+        """Say how likely a score is, bar by bar, and describe it."""
+        begin, request_id = time.perf_counter(), uuid.uuid4().hex
+        self._append(Row("request", "score", request_id, MODEL, body={"style": request.style, "rhythm": request.rhythm, "key": request.key, "midi_bytes": len(request.midi) * 3 // 4}))
+        judged = self._engine.score(request.midi, Labels(request.style, request.rhythm, request.key))
+        self._note(judged, "input")
+        card = Scorecard(**judged.scorecard)
+        answer = ScoreAnswer(request_id=request_id, model=MODEL, bars=judged.bars, notes=judged.notes, surprise_per_bar=judged.surprise_per_bar, scorecard=card)
+        seconds = time.perf_counter() - begin
+        self._append(Row("answer", "score", request_id, MODEL, 0, "input", seconds, card.nats_per_note, card.descriptors, {"bars": judged.bars, "notes": judged.notes, "percentile": card.percentile}))
+        return answer
+
+    @bentoml.api(route="/v1/model", input_spec=None)
+    def model(self) -> ModelAnswer:
+        """Which model answers, what it was trained on, what it may be used for."""
+        origin = self._bundle.lineage
+        evaluation = {name: value for name, value in self._bundle.evaluation["metrics"].items() if name != "overlap"}
+        return ModelAnswer(request_id=uuid.uuid4().hex, model=self._bundle.digest, version=VERSION, licence=origin["licence"], lineage=origin, metrics=evaluation, known=self._engine.known())
+
+    def _note(self, judged: Judged, side: str) -> None:
+        metrics.NATS.labels(side, MODEL).observe(judged.scorecard["nats_per_note"])
+        for name, value in judged.scorecard["descriptors"].items():
+            metrics.DESCRIPTOR.labels(name, side, MODEL).observe(value)
+
+    def _append(self, *rows: Row) -> None:
+        try:
+            self._log.append(*rows)
+        except OSError:
+            metrics.LOG_ERRORS.inc()
+            logger.exception("a row could not be written to the log")
+            raise bentoml.exceptions.ServiceUnavailable("the log cannot be written (is the disk full?); nothing is answered that is not logged") from None
+
+    def _watch_drift(self) -> None:
+        """Compare the log with the bundle's profile every minute; the gauges hold the last look."""
+        while not self._stop.wait(DRIFT_EVERY_S):
+            try:
+                self._look_for_drift()
+            except Exception:
+                logger.exception("the drift watch failed; it tries again in %.0f s", DRIFT_EVERY_S)
+
+    def _look_for_drift(self) -> None:
+        columns: dict[str, dict[str, list[float]]] = {"input": {}, "output": {}}
+        counts = {"input": 0, "output": 0}
+        for row in self._log.rows():
+            if row.kind == "answer" and row.side in columns and row.model == MODEL:
+                counts[row.side] += 1
+                for name, value in row.descriptors.items():
+                    columns[row.side].setdefault(name, []).append(value)
+        for side, count in counts.items():
+            metrics.DRIFT_ROWS.labels(side).set(count)
+        profile: dict[str, Any] = self._bundle.profile
+        for drift in find_drift(profile, columns, DRIFT_ALPHA, DRIFT_MIN_ROWS):
+            metrics.DRIFT_PSI.labels(drift.descriptor, drift.side).set(drift.psi / drift.threshold)
+            metrics.DRIFT_STATUS.labels(drift.descriptor, drift.side).set(STATUSES.index(drift.status))
+
+
+Ostinato.add_asgi_middleware(OneErrorShape)
+Ostinato.add_asgi_middleware(CountRequests, model=MODEL)
+Ostinato.add_asgi_middleware(CheckRequests)
