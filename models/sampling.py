@@ -23,7 +23,7 @@ class Sample:
 
     request: Request
     ids: np.ndarray
-    score: Score | None
+    score: "Score | None"  # quoted: symusic.Score is a factory, and `|` asks for a type
     reason: str = ""
 
 

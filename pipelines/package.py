@@ -68,7 +68,8 @@ def build(bundle: Bundle, licences_served: tuple[str, ...], version: str) -> str
             (context / name).unlink()
         (context / "serving/model_tag.txt").write_text(tag + "\n")
         (context / "serving/model_version.txt").write_text(version + "\n")
-        command = [sys.executable, "-m", "bentoml", "build", str(context), "--version", bento_tag.partition(":")[2], "serving.service:Ostinato"]
+        (context / "bentofile.yaml").write_text("service: serving.service:Ostinato\ninclude: ['*']\n")
+        command = [sys.executable, "-m", "bentoml", "build", str(context), "--version", bento_tag.partition(":")[2]]
         done = subprocess.run(command, cwd=context, env=bento_environment(), capture_output=True, text=True)
     if done.returncode:
         raise StageError(f"bentoml build failed:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")

@@ -26,18 +26,21 @@ class Refused(BentoMLException):
 
 def reshape(status: int, body: bytes) -> bytes:
     """Any error answer in the one shape: ours pass through, BentoML's {"error": "text"} and plain text are wrapped."""
-    text = body.decode("utf-8", errors="replace")
-    try:
-        found = json.loads(text)
-    except ValueError:
-        found = text
-    inner = found.get("error", found) if isinstance(found, dict) else found
-    if isinstance(inner, str):
-        try:
-            inner = json.loads(inner).get("error", inner)
-        except (ValueError, AttributeError):
-            pass
-    if isinstance(inner, dict) and "code" in inner and "message" in inner:
+    inner = _innermost(body.decode("utf-8", errors="replace"))
+    if isinstance(inner, dict):
         return json.dumps({"error": inner}).encode()
-    message = "something went wrong on our side; it is logged with the request id" if status >= 500 and status not in CODES else str(inner) or HTTPStatus(status).phrase
+    message = "something went wrong on our side; it is logged with the request id" if status >= 500 and status not in CODES else inner or HTTPStatus(status).phrase
     return json.dumps(error_body(CODES.get(status, "internal" if status >= 500 else "bad_request"), message)).encode()
+
+
+def _innermost(value: Any) -> dict[str, Any] | str:
+    """Our error object, however BentoML has wrapped it in JSON, lists and {"error": ...}; else the text."""
+    if isinstance(value, dict):
+        return value if {"code", "message"} <= value.keys() else _innermost(value.get("error", json.dumps(value)))
+    if isinstance(value, list):
+        return _innermost(value[0]) if value else ""
+    try:
+        parsed = json.loads(str(value))
+    except ValueError:
+        return str(value)
+    return _innermost(parsed) if isinstance(parsed, (dict, list)) else str(value)

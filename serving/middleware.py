@@ -58,6 +58,9 @@ class CheckRequests:
         if method != wanted and not (wanted == "GET" and method == "HEAD"):
             return await _refuse(send, 405, f"use {wanted} {path}", allow=wanted)
         schema = BODIES.get(path)
+        if path == "/v1/model":  # BentoML serves every api by POST; reading the model is a GET
+            headers = [(b"content-type", b"application/json"), (b"content-length", b"2")]
+            return await self.app({**scope, "method": "POST", "headers": headers}, _once(b"{}", receive), send)
         if schema is None:
             return await self.app(scope, receive, send)
         headers = dict(scope["headers"])
@@ -75,16 +78,21 @@ class CheckRequests:
                 field = ".".join(str(part) for part in problem["loc"])
                 return await _refuse(send, 422, _explain(problem, schema), field)
             return await _refuse(send, 400, "the body is not JSON: " + str(error)[:200])
-        sent = False
+        await self.app(scope, _once(body, receive), send)
 
-        async def replay() -> Message:
-            nonlocal sent
-            if sent:
-                return await receive()
-            sent = True
-            return {"type": "http.request", "body": body, "more_body": False}
 
-        await self.app(scope, replay, send)
+def _once(body: bytes, receive: Receive) -> Receive:
+    """A receive that gives a body already read, then whatever the client sends (its disconnect)."""
+    sent = False
+
+    async def replay() -> Message:
+        nonlocal sent
+        if sent:
+            return await receive()
+        sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
 
 
 def _explain(problem: Any, schema: type[BaseModel]) -> str:

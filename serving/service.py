@@ -35,7 +35,7 @@ logger = logging.getLogger("ostinato")
 
 @bentoml.service(
     name="ostinato",
-    image=bentoml.images.Image(python_version="3.11", lock_python_packages=False).python_packages(*REQUIREMENTS),
+    image=bentoml.images.Image(python_version="3.11", lock_python_packages=False).python_packages(*REQUIREMENTS).run("mkdir -p /log && chown bentoml:bentoml /log"),
     traffic={"timeout": 60},
     threads=2,
 )
