@@ -7,6 +7,7 @@ the text and the notes are moved so that bars are bars.
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 from symusic import Score
 
@@ -42,7 +43,7 @@ def split_tunes(book: str) -> list[Tune]:
     """Tunes of an ABC file in order; text before the first `X:` is the file header and is applied to none."""
     starts = [match.start() for match in re.finditer(r"^X:", book, flags=re.MULTILINE)]
     tunes = []
-    for start, stop in zip(starts, [*starts[1:], len(book)], strict=True):
+    for start, stop in pairwise([*starts, len(book)]):
         text = book[start:stop].rstrip()
         fields: dict[str, str] = {}
         for line in text.splitlines():

@@ -1,0 +1,1 @@
+"""What is claimed: each script prints a table of the README and writes it to reports/benchmarks/."""

@@ -1,0 +1,41 @@
+"""Write the tables of README.md from reports/benchmarks/*.json and reports/metrics.json, between their markers; no figure is typed by hand.
+
+`python -m benchmarks.tables` rewrites; with `--check` it fails where the README differs.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+from benchmarks import report
+
+README = Path("README.md")
+
+
+def benchmark_table(script: str) -> str:
+    """The table of one script, with its command, machine and date under it."""
+    result = json.loads((report.FOLDER / f"{script}.json").read_text())
+    missed = [f"{name} {row['value']} (target {row['op']} {row['target']})" for name, row in result["targets"].items() if not row["met"]]
+    under = f"`{result['command']}`, {result['date']}, {result['machine']}."
+    return f"{report.table(result['rows'])}\n\n{under}" + (f" Missed: {'; '.join(missed)}." if missed else "")
+
+
+def rewritten(text: str) -> str:
+    """README with every `<!-- table: script -->` block filled."""
+    def fill(match: re.Match[str]) -> str:
+        return f"<!-- table: {match[1]} -->\n{benchmark_table(match[1])}\n<!-- end -->"
+
+    return re.sub(r"<!-- table: (\w+) -->\n.*?<!-- end -->", fill, text, flags=re.DOTALL)
+
+
+def main() -> None:
+    text = README.read_text()
+    new = rewritten(text)
+    if "--check" in sys.argv[1:]:
+        sys.exit(0 if new == text else "README.md differs from reports/: run `make tables`")
+    README.write_text(new)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from symusic import Score
+
+from models.tokens import CellTokenizer, train_tokenizer
+from music.score import bar_ticks, build, without_overlaps
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared"
+TPQ = 12
+METRES = ((4, 4), (3, 4), (6, 8), (2, 2), (1, 4))
+
+settings.register_profile("ostinato", deadline=None, max_examples=60)
+settings.load_profile("ostinato")
+os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", "")
+if not os.environ["PROMETHEUS_MULTIPROC_DIR"]:
+    del os.environ["PROMETHEUS_MULTIPROC_DIR"]
+
+
+@st.composite
+def normal_scores(draw: st.DrawFn, drums: bool = True) -> Score:
+    """Scores in normal form: whole bars, no doubled or overlapping note, something sounding in the first and last bar."""
+    metre = draw(st.sampled_from(METRES))
+    bars = draw(st.integers(1, 6))
+    length = bar_ticks(*metre, TPQ)
+    tracks = []
+    for index in range(draw(st.integers(1, 3))):
+        drum = drums and draw(st.booleans())
+        notes = draw(st.lists(st.tuples(st.integers(0, bars * length - 1), st.integers(1, 60), st.integers(0, 127)), min_size=1, max_size=40))
+        if index == 0:
+            notes += [(0, 1, 60), (bars * length - 1, 1, 60)]
+        clean = without_overlaps(np.array(notes, dtype=np.int64))
+        clean[:, 1] = np.minimum(clean[:, 1], bars * length - clean[:, 0])
+        tracks.append((0 if drum else draw(st.sampled_from([0, 40, 52])), drum, clean))
+    return build(tracks, [(0, *metre)], TPQ, velocity=80)
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> CellTokenizer:
+    return train_tokenizer(
+        metres=[f"{n}/{d}" for n, d in METRES], programs=[-1, 0, 40, 52], styles=["chorale", "irish"], rhythms=["jig", "reel"],
+        ticks_per_quarter=TPQ, velocity=80, max_note_quarters=16, max_bars_control=64,
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_line(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout of its own in which the whole line ran on the tiny profile: `ostinato repro`."""
+    top = copy_checkout(tmp_path_factory.mktemp("line") / "ostinato")
+    run(top, "profile", "tiny")
+    run(top, "repro")
+    return top
+
+
+def copy_checkout(target: Path) -> Path:
+    """The tracked and new files of this checkout in a fresh git repository, without data, cache or store."""
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    for name in filter(None, listed):
+        if (ROOT / name).is_file() and name != "dvc.lock":
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, target / name)
+    for command in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "start"]):
+        subprocess.run(["git", *command], cwd=target, check=True)
+    return target
+
+
+def environment(top: Path) -> dict[str, str]:
+    """Environment of a command in another checkout: its own code, store and bento home."""
+    kept = {k: v for k, v in os.environ.items() if k not in ("MLFLOW_TRACKING_URI", "BENTOML_HOME", "OSTINATO_HOME", "OSTINATO_LOG")}
+    return {**kept, "PYTHONPATH": str(top), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1", "PYTHONWARNINGS": "ignore"}
+
+
+def run(top: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """`ostinato <arguments>` in a checkout."""
+    done = subprocess.run([sys.executable, "-m", "pipelines.cli", *arguments], cwd=top, env=environment(top), capture_output=True, text=True)
+    if check and done.returncode:
+        raise AssertionError(f"ostinato {' '.join(arguments)} failed:\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}")
+    return done
+
+
+@pytest.fixture(scope="session")
+def ostinato() -> Callable[..., subprocess.CompletedProcess[str]]:
+    return run

@@ -1,0 +1,96 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from music.score import to_midi
+from pipelines.ingest import read_source
+from pipelines.params import Source, Split, load_params
+from pipelines.prepare import duplicate_groups, prepare_piece, split_groups
+from pipelines.sources import Item
+from tests.conftest import ROOT
+from tests.music.test_score import raw_score
+
+PARAMS = load_params(ROOT / "params.yaml")
+
+
+def row(notes: list[tuple[int, int, int]], **changes: Any) -> dict[str, Any]:
+    base = {"piece_id": "a/b", "collection": "a", "path": "b", "sha256": "", "licence": "unstated", "converter": "x", "score_made": True, "program": 40, "title": "T", "composer": "",
+            "key": "", "metre": "", "rhythm": "", "origin": "", "style": "", "midi": to_midi(raw_score(notes))}
+    return base | changes
+
+
+def line(seed: int, count: int = 40) -> list[tuple[int, int, int]]:
+    pitches = np.random.default_rng(seed).integers(60, 80, count)
+    return [(i * 480, 480, int(p)) for i, p in enumerate(pitches)]
+
+
+def test_a_piece_comes_out_anonymous_with_its_labels() -> None:
+    piece = prepare_piece(row(line(0)), PARAMS.prepare)
+    assert b"Somebody" not in piece["midi"]
+    assert b"words" not in piece["midi"]
+    assert piece["stripped"][:2] == [1, 1]
+    assert piece["title"] == "T"
+    assert piece["notes"] == 40
+    assert piece["bars"] == 10
+    assert piece["key_source"] == "estimate"
+
+
+@pytest.mark.parametrize(
+    ("notes", "reason"),
+    [
+        (line(0, 5), "fewer notes than min_notes"), ([(i * 30, 30, 60 + i % 7) for i in range(40)], "fewer bars than min_bars"), ([*line(0), (480 * 40, 480 * 17, 60)], "a note longer"),
+        ([(i * 480 + 20 * (i % 2), 300, 60 + i % 7) for i in range(40)], "off the grid"), (line(0, 200), "more notes than max_notes"),
+    ],
+)
+def test_out_of_bounds_pieces_are_dropped_with_a_reason(notes: list[tuple[int, int, int]], reason: str) -> None:
+    params = PARAMS.prepare.model_copy(update={"max_notes": 100})
+    assert prepare_piece(row(notes), params)["drop"].startswith(reason)
+
+
+def test_damaged_midi_is_dropped_with_a_reason() -> None:
+    assert "drop" in prepare_piece(row([], midi=b"MThd" + b"\xff" * 30), PARAMS.prepare)
+
+
+def test_near_duplicates_and_settings_of_one_tune_share_a_group() -> None:
+    transposed = [(o, d, p + 3) for o, d, p in line(1)]
+    pieces = [prepare_piece(row(notes), PARAMS.prepare) for notes in (line(1), line(2), transposed)]
+    assert (duplicate_groups(pieces, PARAMS.prepare) == np.array([0, 1, 0])).all()
+    voices = [prepare_piece(row(notes, style="chorale"), PARAMS.prepare) for notes in (line(3), line(3)[:20] + line(4), line(5))]
+    groups = duplicate_groups(voices, PARAMS.prepare)
+    assert groups[0] == groups[1] != groups[2]
+
+
+def test_a_group_is_never_split_and_shares_are_kept() -> None:
+    random = np.random.default_rng(0)
+    groups = random.integers(0, 3000, 5000)
+    ids = [f"p{i}" for i in range(5000)]
+    splits = split_groups(ids, groups, Split(train=0.8, valid=0.1, test=0.1), seed=1)
+    assert all(len({splits[i] for i in np.flatnonzero(groups == g)}) == 1 for g in np.unique(groups))
+    assert 0.76 < splits.count("train") / 5000 < 0.84
+    assert splits != split_groups(ids, groups, Split(train=0.8, valid=0.1, test=0.1), seed=2)
+
+
+def test_pieces_keep_their_split_when_others_are_added() -> None:
+    shares = Split(train=0.8, valid=0.1, test=0.1)
+    few = split_groups([f"p{i}" for i in range(100)], np.arange(100), shares, 7)
+    many = split_groups([f"p{i}" for i in range(300)], np.arange(300), shares, 7)
+    assert many[:100] == few
+
+
+def test_broken_files_do_not_stop_ingest_and_a_killed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "music").mkdir()
+    files = {"good.mid": to_midi(raw_score(line(0))), "empty.mid": b"", "noise.mid": bytes(range(256)), "cut.mid": to_midi(raw_score(line(0)))[:60], "bad.abc": b"X:1\n", "bad.xml": b"<a"}
+    items = []
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+        items.append(Item(tmp_path / name, name, {}))
+    source = Source(name="mine", kind="folder", path="data/scores/mine", licence="permissive")
+    pieces, failures = read_source(source, items, PARAMS.ingest)
+    assert [piece["piece_id"] for piece in pieces] == ["mine/good.mid"]
+    assert len(failures) == 5
+    assert all(failure["reason"] for failure in failures)
+    monkeypatch.setattr("pipelines.ingest.read_items", None)  # a second run that had to read again would fail
+    assert read_source(source, items, PARAMS.ingest) == (pieces, failures)

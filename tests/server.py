@@ -1,0 +1,68 @@
+"""Starts the real `ostinato serve` of a checkout for tests, and ends it."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import environment
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Server:
+    port: int
+    process: subprocess.Popen[bytes]
+    seconds_to_ready: float
+
+    def ask(self, path: str, body: Any = None, method: str = "") -> tuple[int, Any]:
+        data = json.dumps(body).encode() if body is not None else None
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data, {"content-type": "application/json"}, method=method or ("POST" if data else "GET"))
+        try:
+            with urllib.request.urlopen(request, timeout=120) as answer:
+                text = answer.read().decode()
+                return answer.status, json.loads(text) if text.startswith(("{", "[")) else text
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read())
+
+
+@contextmanager
+def served(top: Path, port: int | None = None, **extra: str) -> Iterator[Server]:
+    """The champion of a checkout behind its real server."""
+    port = port or free_port()
+    log = (top / "serve.log").open("wb")
+    begin = time.monotonic()
+    process = subprocess.Popen([sys.executable, "-m", "pipelines.cli", "serve", "--port", str(port)], cwd=top, env={**environment(top), **extra}, stdout=log, stderr=subprocess.STDOUT)
+    server = Server(port, process, 0.0)
+    try:
+        while True:
+            try:
+                if server.ask("/readyz")[0] == 200:
+                    break
+            except (urllib.error.URLError, ConnectionError, json.JSONDecodeError):
+                pass
+            if process.poll() is not None or time.monotonic() - begin > 120:
+                raise AssertionError("the service did not start:\n" + (top / "serve.log").read_text()[-4000:])
+            time.sleep(0.2)
+        server.seconds_to_ready = time.monotonic() - begin
+        yield server
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        log.close()

@@ -1,0 +1,97 @@
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.errors import reshape
+from serving.middleware import MAX_BODY, METHODS, CheckRequests, CountRequests, OneErrorShape
+from serving.schemas import ComposeRequest
+
+
+async def _inner(scope: Any, receive: Any, send: Any) -> None:
+    """Stands where BentoML stands: reads the body and says 200."""
+    message = await receive()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": message.get("body", b"")})
+
+
+async def _explode(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 500, "headers": []})
+    await send({"type": "http.response.body", "body": b"Traceback: secret path"})
+
+
+def ask(app: Any, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> tuple[int, bytes]:
+    sent: list[Any] = []
+    pieces = [body[i : i + 65536] for i in range(0, len(body), 65536)] or [b""]
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)} if pieces else {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": method, "path": path, "headers": [(k.encode(), v.encode()) for k, v in (headers or {}).items()]}
+    asyncio.run(OneErrorShape(CountRequests(CheckRequests(app), "m"))(scope, receive, send))
+    return sent[0]["status"], b"".join(m.get("body", b"") for m in sent[1:])
+
+
+JSON = {"content-type": "application/json"}
+
+
+@given(st.binary(max_size=200) | st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=5), lambda x: st.lists(x, max_size=3) | st.dictionaries(st.sampled_from([*ComposeRequest.model_fields, "x"]), x, max_size=4)).map(lambda v: json.dumps(v).encode()))
+def test_no_body_makes_a_5xx_and_every_refusal_has_the_one_shape(body: bytes) -> None:
+    status, answer = ask(_inner, "POST", "/v1/compose", body, JSON)
+    assert status in (200, 400, 422)
+    if status != 200:
+        error = json.loads(answer)["error"]
+        assert set(error) <= {"code", "message", "field"}
+        assert error["message"]
+    else:
+        assert answer == body
+        ComposeRequest.model_validate_json(body)
+
+
+@given(st.text(alphabet=st.characters(codec="ascii"), max_size=30), st.sampled_from(["GET", "POST", "PUT", "DELETE", "HEAD"]))
+def test_unknown_paths_never_reach_the_service(path: str, method: str) -> None:
+    status, _ = ask(_inner, method, "/" + path)
+    assert status in (404, 405, 415, 422, 400) or "/" + path in METHODS or ("/" + path).startswith("/static_content/")
+
+
+def test_a_body_past_the_limit_is_refused_while_it_is_read() -> None:
+    assert ask(_inner, "POST", "/v1/score", b"x" * (MAX_BODY + 1), JSON)[0] == 413
+    assert ask(_inner, "POST", "/v1/score", json.dumps({"midi": "A" * 1000}).encode(), JSON)[0] == 200
+
+
+def test_deep_json_and_nan_are_refused() -> None:
+    assert ask(_inner, "POST", "/v1/compose", b"[" * 100_000, JSON)[0] == 400
+    assert ask(_inner, "POST", "/v1/compose", b'{"temperature": NaN}', JSON)[0] == 400
+    assert ask(_inner, "POST", "/v1/compose", b'{"temperature": 1e999}', JSON)[0] == 422
+
+
+def test_wrong_media_type_and_method_say_what_to_use() -> None:
+    status, answer = ask(_inner, "POST", "/v1/compose", b"{}", {"content-type": "multipart/form-data"})
+    assert status == 415
+    assert "application/json" in json.loads(answer)["error"]["message"]
+    status, answer = ask(_inner, "GET", "/v1/compose")
+    assert (status, json.loads(answer)["error"]["message"]) == (405, "use POST /v1/compose")
+
+
+def test_what_breaks_inside_is_told_without_its_inside() -> None:
+    status, answer = ask(_explode, "POST", "/v1/compose", b"{}", JSON)
+    assert status == 500
+    assert json.loads(answer)["error"]["code"] == "internal"
+    assert b"secret" not in answer
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"error": "plain"}', "plain"), (b"text", "text"), (json.dumps([{"error": json.dumps({"error": {"code": "invalid", "message": "m"}})}]).encode(), "m"),
+        (b'{"error": {"code": "invalid", "message": "m", "field": "f"}}', "m"), (b"", "Unprocessable Entity"),
+    ],
+)
+def test_every_shape_of_error_becomes_ours(body: bytes, message: str) -> None:
+    assert json.loads(reshape(422, body))["error"]["message"] == message

@@ -1,0 +1,58 @@
+"""The import rules of the house: who may import whom, and what serving must never load."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("music", "models", "pipelines", "serving", "monitoring", "benchmarks")
+ALLOWED = {
+    "music": set(),
+    "models": {"music"},
+    "monitoring": {"music"},
+    "pipelines": {"music", "models", "monitoring"},
+    "serving": {"music", "models", "monitoring"},
+    "benchmarks": set(PACKAGES),
+}
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names.add(node.module)
+    return {name.split(".")[0] for name in names}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_package_imports_only_what_it_may(package: str) -> None:
+    for path in (ROOT / package).rglob("*.py"):
+        wrong = (imported(path) & set(PACKAGES)) - ALLOWED[package] - {package}
+        assert not wrong, f"{path} imports {wrong}"
+
+
+def test_serving_code_loads_no_training_library() -> None:
+    code = "import sys, serving.engine, serving.middleware, monitoring.log; print([m for m in ('mlflow', 'dvc', 'pytorch_lightning', 'matplotlib', 'partitura', 'music21', 'pandas', 'pyarrow') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_every_dvc_stage_has_a_file_of_its_name() -> None:
+    import yaml
+
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    for name, stage in stages.items():
+        assert (ROOT / "pipelines" / f"{name}.py").is_file()
+        assert stage["cmd"] == f"python -m pipelines.{name}"
+        for path in stage["deps"]:
+            assert path.startswith("data/") or (ROOT / path).is_file(), f"{name} depends on {path}, which does not exist"
+
+
+def test_files_stay_within_one_subject() -> None:
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            assert len(path.read_text().splitlines()) <= 350, f"{path} is longer than 350 lines: it has two subjects"

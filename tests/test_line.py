@@ -1,0 +1,269 @@
+"""The whole line for real on the tiny profile: dvc repro, registry, gate, bento, and the served bento."""
+
+import base64
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+from symusic import Score
+
+from models.bundle import BundleError, open_bundle
+from monitoring.log import EventLog
+from music.score import bar_table
+from tests.conftest import copy_checkout, environment, run
+from tests.server import Server, free_port, served
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def server(tiny_line: Path) -> Iterator[Server]:
+    with served(tiny_line, OSTINATO_DRIFT_EVERY_S="1", OSTINATO_DRIFT_MIN_ROWS="5") as running:
+        yield running
+
+
+def test_every_output_is_there_and_the_bundle_is_sealed(tiny_line: Path) -> None:
+    metrics = json.loads((tiny_line / "reports/metrics.json").read_text())
+    assert metrics["validity"] == 1.0
+    assert 0 < metrics["nats_per_note"] < metrics["uniform_nats_per_note"]
+    assert len(list((tiny_line / "samples").glob("*.mid"))) == len(list((tiny_line / "samples").glob("*.png"))) == 2
+    bundle = open_bundle(tiny_line / "bundle")
+    assert bundle.lineage["licence"] == "non-commercial"
+    assert "Licence class: non-commercial" in (tiny_line / "bundle/MODEL_CARD.md").read_text()
+    assert bundle.network.parameter_count() == metrics["training"]["parameters"]
+
+
+def test_training_was_tracked_with_its_data(tiny_line: Path) -> None:
+    code = (
+        "import mlflow, json; from pipelines.tracking import open_experiment; e = open_experiment();"
+        "r = [r for r in mlflow.MlflowClient().search_runs([e]) if r.info.run_name == 'pretrain'][0];"
+        "print(json.dumps([sorted(r.data.metrics), r.data.tags.get('DVC_STAGE'), [d.dataset.digest for d in r.inputs.dataset_inputs], r.data.params.get('batch_size')]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tiny_line, env=environment(tiny_line), capture_output=True, text=True, check=True)
+    names, stage, digests, batch = json.loads(done.stdout.splitlines()[-1])
+    assert {"train_loss", "learning_rate", "tokens_per_s", "valid_nats_per_note"} <= set(names)
+    assert any(name.startswith("system/") for name in names)
+    assert (stage, batch, len(digests)) == ("pretrain", "8", 2)
+
+
+def test_a_second_run_computes_nothing_and_changes_nothing(tiny_line: Path) -> None:
+    before = run(tiny_line, "versions").stdout
+    done = run(tiny_line, "repro")
+    assert "Running stage" not in done.stdout
+    assert run(tiny_line, "versions").stdout == before
+    assert before.count("promoted") == 1
+
+
+def test_composing_gives_what_was_asked_and_the_same_again(server: Server) -> None:
+    request = {"style": "irish", "metre": "6/8", "bars": 5, "key": "D major", "seed": 11, "n": 2, "tempo": 96, "instruments": ["fiddle"]}
+    status, answer = server.ask("/v1/compose", request)
+    assert status == 200
+    again = server.ask("/v1/compose", request)[1]
+    assert [take["midi"] for take in answer["takes"]] == [take["midi"] for take in again["takes"]]
+    assert answer["takes"][0]["midi"] != answer["takes"][1]["midi"]
+    score = Score.from_midi(base64.b64decode(answer["takes"][0]["midi"]))
+    assert [(int(n), int(d)) for _, _, n, d in bar_table(score)] == [(6, 8)] * 5
+    assert [track.program for track in score.tracks] == [40]
+    assert round(score.tempos[0].qpm) == 96
+    card = answer["takes"][0]["scorecard"]
+    assert card["obeyed"]["bars"] and card["obeyed"]["metre"]
+    assert 0 <= card["percentile"] <= 100
+
+
+def test_scoring_gives_a_surprise_for_every_bar(server: Server, tiny_line: Path) -> None:
+    midi = base64.b64encode(next((tiny_line / "samples").glob("*.mid")).read_bytes()).decode()
+    status, answer = server.ask("/v1/score", {"midi": midi})
+    assert status == 200
+    assert len(answer["surprise_per_bar"]) == answer["bars"] == 4
+    assert sum(answer["surprise_per_bar"]) / answer["notes"] == pytest.approx(answer["scorecard"]["nats_per_note"], abs=0.01)
+
+
+def test_the_model_says_what_it_is(server: Server, tiny_line: Path) -> None:
+    status, answer = server.ask("/v1/model")
+    assert (status, answer["model"], answer["version"]) == (200, open_bundle(tiny_line / "bundle").digest, "1")
+    assert "irish" in answer["known"]["styles"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "message"),
+    [
+        ("/v1/compose", {"style": "polka"}, 422, "known are"), ("/v1/compose", {"bars": 0}, 422, "greater than"), ("/v1/compose", {"key": "H"}, 422, "tonics"),
+        ("/v1/compose", {"instruments": ["kazoo"]}, 422, "unknown instrument"), ("/v1/compose", {"bar": 4}, 422, "known are style"), ("/v1/score", {"midi": "####"}, 422, "base64"),
+        ("/v1/score", {"midi": base64.b64encode(b"MThd junk").decode()}, 422, "damaged"), ("/v1/nothing", {}, 404, "/v1/compose"),
+    ],
+)
+def test_bad_requests_are_told_what_to_do(server: Server, path: str, body: dict[str, object], status: int, message: str) -> None:
+    found, answer = server.ask(path, body)
+    assert found == status
+    assert message in answer["error"]["message"]
+
+
+def test_a_score_of_two_hundred_million_ticks_is_refused_at_once(server: Server) -> None:
+    score = Score(480)
+    from symusic import Note, Track
+
+    track = Track()
+    track.notes.append(Note(200_000_000, 480, 60, 80))
+    score.tracks.append(track)
+    begin = time.monotonic()
+    status, answer = server.ask("/v1/score", {"midi": base64.b64encode(bytes(score.dumps_midi())).decode()})
+    assert status == 422
+    assert "at most" in answer["error"]["message"]
+    assert time.monotonic() - begin < 2
+
+
+def test_everything_is_logged_and_counted_and_drift_is_watched(server: Server, tiny_line: Path) -> None:
+    for seed in range(6):
+        assert server.ask("/v1/compose", {"bars": 1, "seed": seed})[0] == 200
+    rows = list(EventLog(tiny_line / ".ostinato/log").rows())
+    answered = {row.request_id for row in rows if row.kind == "answer"}
+    assert answered <= {row.request_id for row in rows if row.kind == "request"}
+    assert all(row.descriptors and row.model for row in rows if row.kind == "answer")
+    time.sleep(2.5)
+    text = server.ask("/metrics")[1]
+    for name in ("ostinato_requests_total", "ostinato_request_seconds_bucket", "ostinato_tokens_total", "ostinato_takes_total", "ostinato_nats_per_note_bucket", "ostinato_descriptor_sum", "ostinato_drift_status"):
+        assert re.search(rf"^{name}{{", text, flags=re.MULTILINE), name
+    assert not re.search(r'endpoint="other".*status="5xx"', text)
+    done = run(tiny_line, "drift")
+    assert "outputs of model" in done.stdout
+
+
+def test_bogus_urls_make_no_new_series(server: Server) -> None:
+    def count() -> int:
+        return server.ask("/metrics")[1].count("\n")
+
+    server.ask("/v1/x0")
+    before = count()
+    for i in range(30):
+        assert server.ask(f"/v1/x{i}/{i}")[0] == 404
+    assert count() <= before + 2
+
+
+def test_a_port_in_use_is_told(tiny_line: Path, server: Server) -> None:
+    done = run(tiny_line, "serve", "--port", str(server.port), check=False)
+    assert done.returncode == 1
+    assert "choose another with --port" in done.stderr
+
+
+def test_the_image_is_light_non_root_checked_and_without_secrets(tiny_line: Path) -> None:
+    image = tiny_line / ".ostinato/image"
+    dockerfile = (image / "env/docker/Dockerfile").read_text()
+    assert re.search(r"^USER bentoml$", dockerfile, flags=re.MULTILINE)
+    assert "HEALTHCHECK" in dockerfile
+    assert not re.search(r"(?i)password|secret_key|token=", dockerfile)
+    requirements = (image / "env/python/requirements.txt").read_text().lower()
+    assert not re.search(r"mlflow|dvc|lightning|music21|partitura", requirements)
+    assert (image / f"models/ostinato/{open_bundle(tiny_line / 'bundle').tag}/model.safetensors").is_file()
+    assert not (image / "src/models/pretraining.py").exists()
+
+
+def test_second_model_is_refused_forced_and_rolled_back(tiny_line: Path, tmp_path: Path) -> None:
+    top = tmp_path / "again"
+    shutil.copytree(tiny_line, top, symlinks=True)
+    done = subprocess.run([sys.executable, "-m", "dvc", "exp", "run", "-S", "pretrain.max_steps=20"], cwd=top, env=environment(top), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert run(top, "register").stdout.startswith("version 2")
+    refused = run(top, "promote", check=False)
+    assert refused.returncode == 1
+    assert "FAIL  worse_nats_upper_bound" in refused.stderr
+    assert "champion stays version 1" in refused.stderr
+    assert "--force needs --reason" in run(top, "promote", "--force", check=False).stderr
+    run(top, "promote", "--force", "--reason", "trying the worse one")
+    assert "champion: version 1 (was 2)" in run(top, "rollback", "--reason", "it was worse").stdout
+    listing = run(top, "versions").stdout
+    for word in ("refused", "forced", "rolled back", "trying the worse one"):
+        assert word in listing
+    assert re.search(r"1  \w{16}  champion", listing)
+    assert re.search(r"2  \w{16}  previous", listing)
+
+
+def test_two_promotes_at_once_leave_one_champion_and_a_whole_log(tiny_line: Path, tmp_path: Path) -> None:
+    top = tmp_path / "race"
+    shutil.copytree(tiny_line, top, symlinks=True)
+    command = [sys.executable, "-m", "pipelines.cli", "promote", "--version", "1", "--force", "--reason", "race"]
+    both = [subprocess.Popen(command, cwd=top, env=environment(top), stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
+    assert [process.wait(180) for process in both] == [0, 0]
+    assert len((top / ".ostinato/promotions.jsonl").read_text().splitlines()) == 1, "version 1 was champion already: nothing to log"
+
+
+def test_a_killed_training_resumes_to_the_same_weights(tiny_line: Path, tmp_path: Path) -> None:
+    top = tmp_path / "killed"
+    shutil.copytree(tiny_line, top, symlinks=True)
+    shutil.rmtree(top / "data/pretrain")
+    process = subprocess.Popen([sys.executable, "-m", "pipelines.pretrain"], cwd=top, env=environment(top), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list((top / ".ostinato/pretrain").glob("*/last.ckpt")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (top / "data/pretrain/model.safetensors").exists(), "the run must be killed before it ends for this test to mean anything"
+    done = subprocess.run([sys.executable, "-m", "pipelines.pretrain"], cwd=top, env=environment(top), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    resumed, unbroken = (load_file(where / "data/pretrain/model.safetensors") for where in (top, tiny_line))
+    assert all((resumed[name] == unbroken[name]).all() for name in unbroken)
+    assert not list((top / ".ostinato/pretrain").glob("*/last.ckpt"))
+
+
+@pytest.mark.parametrize("stage", ["prepare", "tokenise", "evaluate"])
+def test_a_stage_killed_half_way_is_run_again_and_ends_whole(tiny_line: Path, tmp_path: Path, stage: str) -> None:
+    top = tmp_path / "stage"
+    shutil.copytree(tiny_line, top, symlinks=True)
+    process = subprocess.Popen([sys.executable, "-m", "dvc", "repro", "-f", "-s", stage], cwd=top, env=environment(top), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    time.sleep(4)
+    import os
+
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    done = run(top, "repro", check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    open_bundle(top / "bundle")
+
+
+def test_two_repros_at_once_do_not_harm_each_other(tiny_line: Path, tmp_path: Path) -> None:
+    top = tmp_path / "two"
+    shutil.copytree(tiny_line, top, symlinks=True)
+    first = subprocess.Popen([sys.executable, "-m", "dvc", "repro", "-f", "-s", "prepare"], cwd=top, env=environment(top), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(3)
+    second = run(top, "repro", check=False)
+    first.wait(180)
+    assert second.returncode == 0 or "another `dvc repro` is at work" in second.stderr
+    assert run(top, "repro").returncode == 0
+
+
+def test_a_changed_bundle_is_refused(tiny_line: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_line / "bundle", tmp_path / "bundle")
+    (tmp_path / "bundle/config.json").write_text("{}")
+    with pytest.raises(BundleError, match=r"changed after it was sealed \(config.json\)"):
+        open_bundle(tmp_path / "bundle")
+    (tmp_path / "bundle/config.json").unlink()
+    with pytest.raises(BundleError, match=r"lacks config.json"):
+        open_bundle(tmp_path / "bundle")
+
+
+def test_commands_before_there_is_anything_say_what_to_run(tmp_path: Path) -> None:
+    top = copy_checkout(tmp_path / "empty")
+    for command, message in ((["serve", "--port", str(free_port())], "no champion yet: run `make repro`"), (["promote"], "no version is registered yet"), (["rollback"], "no previous champion"), (["register"], "no bundle in bundle")):
+        done = run(top, *command, check=False)
+        assert done.returncode == 1
+        assert message in done.stderr
+
+
+def test_a_misspelt_param_stops_the_line_before_any_work(tmp_path: Path) -> None:
+    top = copy_checkout(tmp_path / "wrong")
+    params = (top / "params.yaml").read_text()
+    (top / "params.yaml").write_text(params.replace("  batch_size: 8 ", "  batch_sise: 8 "))
+    done = run(top, "repro", check=False)
+    assert done.returncode == 1
+    assert "did you mean 'batch_size'" in done.stderr
+    (top / "params.yaml").write_text(params.replace("licences: [public-domain, permissive, share-alike, unstated, non-commercial]  # classes", "licences: [public-domain]  # classes").replace("max_pieces_per_source: 0", "max_pieces_per_source: 3"))
+    done = run(top, "repro", check=False)
+    assert done.returncode == 1
+    assert "no piece has a licence class that prepare.licences lets in" in done.stderr + done.stdout
