@@ -22,7 +22,7 @@ from music.keys import MODES, key_index
 from music.score import DEFAULT_TEMPO_QPM, bar_table, bar_ticks, build, note_array
 
 PITCHES = 128
-KEYS = 12 * len(MODES)
+CONTROLS = ("Start", "Style", "Rhythm", "Tonic", "Mode", "Bars")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ class CellTokenizer(MusicTokenizer):
             "Start": ["Piece", "Excerpt"],
             "Style": self.styles,
             "Rhythm": self.rhythms,
-            "Key": [str(i) for i in range(KEYS)],  # mode * 12 + tonic: a transposition moves inside a block of 12
+            "Tonic": [str(i) for i in range(12)],  # apart from the mode: each is learned from four times as many pieces
+            "Mode": list(MODES),
             "Bars": [str(i) for i in range(1, self.max_bars_control + 1)],
             "Bar": [f"{n}/{d}" for n, d in self.metres],
             "Program": [str(program) for program in self.programs],
@@ -87,10 +88,11 @@ class CellTokenizer(MusicTokenizer):
         notes = {"Position", "Duration", "Pitch", "PitchDrum"}
         after_cell = {"Program", "Bar"}
         return {
-            "Start": {"Style", "Rhythm", "Key", "Bars", "Bar"},
-            "Style": {"Rhythm", "Key", "Bars", "Bar"},
-            "Rhythm": {"Key", "Bars", "Bar"},
-            "Key": {"Bars", "Bar"},
+            "Start": {"Style", "Rhythm", "Tonic", "Bars", "Bar"},
+            "Style": {"Rhythm", "Tonic", "Bars", "Bar"},
+            "Rhythm": {"Tonic", "Bars", "Bar"},
+            "Tonic": {"Mode"},
+            "Mode": {"Bars", "Bar"},
             "Bars": {"Bar"},
             "Bar": {"Program"},
             "Program": {"Position", "Duration"} | after_cell,
@@ -133,7 +135,7 @@ class CellTokenizer(MusicTokenizer):
             ids.append(self.id_of("Rhythm", labels.rhythm))
         if labels.key:
             tonic, mode = key_index(labels.key)
-            ids.append(self.id_of("Key", mode * 12 + tonic))
+            ids += [self.id_of("Tonic", tonic), self.id_of("Mode", MODES[mode])]
         if labels.bars:
             ids.append(self.id_of("Bars", labels.bars))
         return ids
@@ -190,7 +192,7 @@ class CellTokenizer(MusicTokenizer):
         for position, token in enumerate(int(i) for i in ids):
             kind = next((name for name, block in kind_of.items() if token in block), "EOS" if token == self.eos_id else "")
             value = token - first[kind] if kind in first else 0
-            if kind in ("Start", "Style", "Rhythm", "Key", "Bars") and not changes:
+            if kind in CONTROLS and not changes:
                 continue
             if kind in ("Bar", "EOS", "Program") and explicit:
                 raise ValueError(f"token {position}: {kind} after a Position or Duration without its Pitch")
@@ -232,12 +234,11 @@ class CellTokenizer(MusicTokenizer):
         return build(parts, kept, self.ticks_per_quarter, self.velocity, tempo_qpm)
 
     def transposition(self, semitones: int) -> np.ndarray:
-        """Lookup table uint16 (vocabulary,): pitch and key tokens moved by `semitones`. The caller keeps pitches within 0-127."""
+        """Lookup table uint16 (vocabulary,): pitch and tonic tokens moved by `semitones`. The caller keeps pitches within 0-127."""
         table = np.arange(len(self), dtype=np.int64)
-        pitch, key = self.first_id["Pitch"], self.first_id["Key"]
+        pitch, tonic = self.first_id["Pitch"], self.first_id["Tonic"]
         table[pitch : pitch + PITCHES] = pitch + np.clip(np.arange(PITCHES) + semitones, 0, PITCHES - 1)
-        offsets = np.arange(KEYS)
-        table[key : key + KEYS] = key + offsets // 12 * 12 + (offsets % 12 + semitones) % 12
+        table[tonic : tonic + 12] = tonic + (np.arange(12) + semitones) % 12
         return table.astype(np.uint16)
 
 

@@ -32,7 +32,10 @@ class Drift:
 
 def psi(reference: np.ndarray, current: np.ndarray, bins: int = BINS) -> tuple[float, int]:
     """PSI and the number of bins used (fewer where reference values repeat); half a row is added to each bin against empty ones."""
-    inner = np.unique(np.quantile(reference, np.linspace(0, 1, bins + 1)[1:-1]))
+    values, counts = np.unique(reference, return_counts=True)
+    heavy = values[counts * bins >= len(reference)]  # a value with a bin's mass of its own gets a bin of its own
+    quantiles = np.quantile(reference, np.linspace(0, 1, bins + 1)[1:-1])
+    inner = np.unique(np.concatenate([quantiles, heavy, np.nextafter(heavy, np.inf)]))
     edges = np.concatenate([[-np.inf], inner, [np.inf]])
     p = np.histogram(reference, edges)[0] + 0.5
     q = np.histogram(current, edges)[0] + 0.5

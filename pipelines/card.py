@@ -41,7 +41,7 @@ Split by duplicate group with seed {lineage['split_seed']}; data digest `{lineag
 - {metrics['below_ngram']:.1%} below the n-gram; a uniform guess costs {metrics['uniform_nats_per_note']:.2f}.
 - Valid: {metrics['validity']:.1%} of {metrics['samples']} samples have exactly the bars, metres and tracks asked, in order, without double notes.
 - Overlapped area of descriptors with the test set (Yang & Lerch, 1 = same): model {like['model']['mean']['oa']:.3f}, n-gram {like['ngram']['mean']['oa']:.3f}, train set {like['train']['mean']['oa']:.3f}.
-- In the key asked: {obeyed['key']:.1%} (keys dealt out at random: {obeyed['key_chance']:.1%}).
+- In the key asked: {obeyed['key']:.1%} (keys dealt out at random: {obeyed['key_chance']:.1%}; real pieces by the same test: {obeyed['key_human']:.1%}).
 - Longest run of intervals shared with the training set: median {copied['median_run']:.0f}, held-out human pieces {copied['human_median_run']:.0f};
   {copied['share_above_limit']:.1%} of samples share more than {copied['limit_run']:.0f} (humans {copied['human_share_above_limit']:.1%}).
 

@@ -66,16 +66,17 @@ def likelihood(network: Network, tokenizer: CellTokenizer, test: Shard, ngram: N
     return result, pieces
 
 
-def obedience(samples: list[Sample]) -> dict[str, float]:
-    """Share of samples in the key asked, beside the share that would be if the asked keys were dealt out at random."""
+def obedience(samples: list[Sample], human: list[tuple[Score, str]]) -> dict[str, float]:
+    """Share of samples in the key asked, beside the share if the asked keys were dealt out at random, and that of real pieces with their labels."""
     asked = [(s.score, s.request.labels.key) for s in samples if s.score is not None and s.request.labels.key]
     if not asked:
-        return {"key": 0.0, "key_chance": 0.0}
+        return {"key": 0.0, "key_chance": 0.0, "key_human": 0.0}
     keys = [key for _, key in asked]
     known: dict[str, list[bool]] = {key: [key_obeyed(score, key) for score, _ in asked] for key in set(keys)}
     kept = float(np.mean([known[key][i] for i, key in enumerate(keys)]))
     chance = float(np.mean([np.mean(known[key]) for key in keys]))
-    return {"key": round(kept, 4), "key_chance": round(chance, 4)}
+    real = float(np.mean([key_obeyed(score, key) for score, key in human if key] or [0.0]))
+    return {"key": round(kept, 4), "key_chance": round(chance, 4), "key_human": round(real, 4)}
 
 
 def melodies_of(shard: Shard, tokenizer: CellTokenizer) -> tuple[list[np.ndarray], list[int]]:
@@ -150,13 +151,13 @@ def reference_profile(test: list[Score], samples: list[Score], pieces: dict[str,
     return {"data": columns(test), "samples": columns(samples), "nats_per_note": each}
 
 
-def write_all_samples(network: Network, ngram: NgramModel, tokenizer: CellTokenizer, test: Shard, knobs: Evaluate) -> tuple[list[Sample], list[Sample], list[Score]]:
-    """Samples of the model, of the n-gram for the same requests, and the openings of the test pieces they are like."""
+def write_all_samples(network: Network, ngram: NgramModel, tokenizer: CellTokenizer, test: Shard, knobs: Evaluate) -> tuple[list[Sample], list[Sample], list[tuple[Score, str]]]:
+    """Samples of the model, of the n-gram for the same requests, and the openings (with their keys) of the test pieces they are like."""
     requests, order = requests_like(test, tokenizer, count=knobs.samples, bars=knobs.sample_bars, seed=knobs.seed, temperature=knobs.temperature, top_p=knobs.top_p)
     mine = write_samples(NetworkNext(network, tokenizer), tokenizer, requests, knobs.batch_size)
     base = [Request(r.plan, r.labels, r.seed, 1.0, 1.0) for r in requests]
     theirs = write_samples(NgramNext(ngram), tokenizer, base, knobs.batch_size)
-    openings = [first_bars(tokenizer.decode_ids(test.piece(i)), knobs.sample_bars) for i in dict.fromkeys(order)]
+    openings = [(first_bars(tokenizer.decode_ids(test.piece(i)), knobs.sample_bars), test.records[i]["key"]) for i in dict.fromkeys(order)]
     return mine, theirs, openings
 
 
@@ -170,7 +171,8 @@ def main() -> None:
     print(f"n-gram baseline: order {ngram.order}", flush=True)
     metrics, pieces = likelihood(network, tokenizer, shards["test"], ngram)
     print(f"test: {metrics['nats_per_note']} nats per note, n-gram {metrics['ngram_nats_per_note']}", flush=True)
-    mine, theirs, openings = write_all_samples(network, ngram, tokenizer, shards["test"], knobs)
+    mine, theirs, human = write_all_samples(network, ngram, tokenizer, shards["test"], knobs)
+    openings = [score for score, _ in human]
     scores = [s.score for s in mine if s.score is not None]
     random = np.random.default_rng(knobs.seed)
     drawn = random.permutation(len(shards["train"]))[: len(openings)]
@@ -182,7 +184,7 @@ def main() -> None:
     metrics |= {
         "ngram_order": ngram.order, "validity": len(scores) / len(mine), "ngram_validity": sum(s.score is not None for s in theirs) / len(theirs),
         "samples": len(mine), "overlap": likeness, "overlap_gain": round(likeness["model"]["mean"]["oa"] - likeness["ngram"]["mean"]["oa"], 4),
-        "obedience": obedience(mine), "originality": {k: v for k, v in copied.items() if k != "nearest"}, "training": json.loads((PRETRAINED / "training.json").read_text()),
+        "obedience": obedience(mine, human), "originality": {k: v for k, v in copied.items() if k != "nearest"}, "training": json.loads((PRETRAINED / "training.json").read_text()),
     }  # fmt: skip
     metrics["training"].pop("mlflow_run")
     write_json(METRICS, metrics)

@@ -53,7 +53,8 @@ def read_items(source: Source, items: list[Item], limits: Limits) -> tuple[list[
 
 
 def _row(source: Source, item: Item, digest: str, data: bytes, reading: Reading) -> dict[str, Any]:
-    labels = {"style": source.style, "composer": source.composer} | {k: v for k, v in reading.labels.items() if v} | {k: v for k, v in item.labels.items() if v}
+    style = next((style for start, style in source.styles.items() if item.path.name.startswith(start)), source.style)
+    labels = {"style": style, "composer": source.composer} | {k: v for k, v in reading.labels.items() if v} | {k: v for k, v in item.labels.items() if v}
     name = f"{item.name}#{reading.member}" if reading.member else item.name
     return {
         "piece_id": f"{source.name}/{name}", "collection": source.name, "path": name, "sha256": digest, "licence": source.licence,
@@ -147,6 +148,8 @@ def main() -> None:
     shutil.rmtree(OUT, ignore_errors=True)
     report: dict[str, Any] = {"collections": {}, "failures": []}
     for source in params.sources:
+        if source.extended and not params.extended:
+            continue
         items = items_of(source, params.music21_version)
         if params.max_pieces_per_source:
             items = items[: params.max_pieces_per_source]

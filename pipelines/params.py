@@ -27,6 +27,8 @@ class Source(_Section):
     path: str
     licence: Licence
     style: str = ""
+    styles: dict[str, str] = {}  # style of the files whose name begins so, where it differs
+    extended: bool = False
     composer: str = ""
     program: int = Field(0, ge=0, le=127)
     labels: str = ""
@@ -47,6 +49,7 @@ class Ingest(_Section):
     timeout_s: float = Field(gt=0)
     max_pieces_per_source: int = Field(ge=0)
     max_file_mb: float = Field(gt=0)
+    extended: bool
     sources: tuple[Source, ...] = Field(min_length=1)
 
     @model_validator(mode="after")

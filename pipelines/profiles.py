@@ -17,6 +17,7 @@ def apply_profile(path: Path, name: str) -> dict[str, Any]:
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
+    yaml.indent(mapping=2, sequence=4, offset=2)
     document = yaml.load(path.read_text())
     for dotted, value in known[name].items():
         *sections, last = dotted.split(".")

@@ -57,7 +57,7 @@ def test_saved_tokenizer_is_the_same_when_reloaded(tokenizer: CellTokenizer, tmp
     [
         (lambda ids, t: ids[:-1], "does not end in EOS"),
         (lambda ids, t: [*ids, ids[0]], "after EOS"),
-        (lambda ids, t: [ids[0], *ids], "bar with 0 cells"),
+        (lambda ids, t: [ids[0], *ids], "does not open the next cell"),
         (lambda ids, t: [ids[0], ids[1], t.id_of("Pitch", 60), *ids[2:]], "out of place"),
         (lambda ids, t: [*ids[:-1], t.id_of("Position", 3), ids[-1]], "without its Pitch"),
         (lambda ids, t: [*ids[:-1], t.id_of("Position", 0), t.id_of("Pitch", 60), ids[-1]], "out of order or doubled"),
