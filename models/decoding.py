@@ -76,7 +76,9 @@ class NetworkNext:
         return self._run(torch.from_numpy(tokens)[:, None])
 
     def keep(self, rows: np.ndarray) -> None:
-        self._requests, self._bodies, self._bar_at = ([every[int(r)] for r in rows] for every in (self._requests, self._bodies, self._bar_at))
+        self._requests = [self._requests[int(row)] for row in rows]
+        self._bodies = [self._bodies[int(row)] for row in rows]
+        self._bar_at = [self._bar_at[int(row)] for row in rows]
         self._pad = self._pad[rows]
         self._cache.store = self._cache.store[:, :, rows]
 

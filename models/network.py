@@ -52,7 +52,7 @@ class KVCache:
 
 
 def rotary_table(config: NetworkConfig) -> tuple[Tensor, Tensor]:
-    """cos and sin, (2 * context, E): Su et al. 2021, in the half-split form of Llama."""
+    """Cos and sin, (2 * context, E): Su et al. 2021, in the half-split form of Llama."""
     half = config.width // config.heads // 2
     frequency = config.rope_base ** (-torch.arange(half) / half)
     angle = torch.outer(torch.arange(2 * config.context).float(), frequency)
@@ -127,6 +127,8 @@ class Network(nn.Module):
         self.config = config
         self.model = Trunk(config)
         cos, sin = rotary_table(config)
+        self.cos: Tensor
+        self.sin: Tensor
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
         self.apply(self._initialise)

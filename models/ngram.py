@@ -35,7 +35,7 @@ class NgramModel:
         return keys
 
     @staticmethod
-    def _count(history: np.ndarray, token: np.ndarray) -> tuple[np.ndarray, ...]:  # type: ignore[type-arg]
+    def _count(history: np.ndarray, token: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         order = np.lexsort((token, history))
         history, token = history[order], token[order]
         new = np.concatenate([[True], (history[1:] != history[:-1]) | (token[1:] != token[:-1])])

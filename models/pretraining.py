@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 from models.network import Network, NetworkConfig
 from models.optimizer import MuonAdamW
@@ -113,8 +113,8 @@ class Windows(pl.LightningDataModule):
         data = WindowDataset(self._shard, self._tokenizer, self._context, self._augmentation, self._seed, self.trainer.current_epoch * rows, rows)
         return DataLoader(data, batch_size=self._batch_size)
 
-    def val_dataloader(self) -> DataLoader[Tensor]:
-        return DataLoader([torch.zeros(1)], batch_size=1)  # one step: the pieces themselves are in the module
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
+        return DataLoader(TensorDataset(torch.zeros(1)), batch_size=1)  # one step: the pieces themselves are in the module
 
 
 def best_precision() -> str:

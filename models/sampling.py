@@ -11,9 +11,9 @@ from models.grammar import Plan
 from models.ngram import NgramModel
 from models.shards import Shard
 from models.tokens import CellTokenizer, Labels
+from music.descriptors import histograms
 from music.instruments import DRUMS
 from music.keys import estimate_key, key_index
-from music.descriptors import histograms
 from music.score import bar_table, build, note_array
 
 

@@ -58,7 +58,7 @@ def split_tunes(book: str) -> list[Tune]:
 
 def metre_of(field: str) -> tuple[int, int] | None:
     """"6/8" -> (6, 8), "C" -> (4, 4), "C|" -> (2, 2); None where there is no metre."""
-    word = field.split("%")[0].strip()
+    word = field.split("%", maxsplit=1)[0].strip()
     if word in ("C", "c"):
         return 4, 4
     if word in ("C|", "c|"):

@@ -13,12 +13,11 @@ from safetensors.torch import load_file
 from symusic import Score
 
 from models.bundle import save_melodies, seal
-from models.decoding import Request
+from models.decoding import NetworkNext, Request
 from models.network import Network, NetworkConfig
 from models.ngram import NgramModel, best_order
 from models.sampling import NgramNext, Sample, first_bars, key_obeyed, requests_like, write_samples
 from models.scoring import nats_per_note, piece_nats
-from models.decoding import NetworkNext
 from models.shards import Shard
 from models.tokens import CellTokenizer, load_tokenizer
 from music.descriptors import NAMES, describe
@@ -75,7 +74,8 @@ def obedience(samples: list[Sample], human: list[tuple[Score, str]]) -> dict[str
     known: dict[str, list[bool]] = {key: [key_obeyed(score, key) for score, _ in asked] for key in set(keys)}
     kept = float(np.mean([known[key][i] for i, key in enumerate(keys)]))
     chance = float(np.mean([np.mean(known[key]) for key in keys]))
-    real = float(np.mean([key_obeyed(score, key) for score, key in human if key] or [0.0]))
+    labelled = [key_obeyed(score, key) for score, key in human if key]
+    real = sum(labelled) / max(len(labelled), 1)
     return {"key": round(kept, 4), "key_chance": round(chance, 4), "key_human": round(real, 4)}
 
 

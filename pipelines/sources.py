@@ -182,7 +182,7 @@ def _members(archive: Path) -> Iterator[tuple[PurePosixPath, int, IO[bytes]]]:
             seen += member.size
             if seen > MAX_RATIO * max(packed_size, 1) and seen > 2**20:
                 raise StageError(f"{archive}: unpacks to more than {MAX_RATIO} times its packed size: the archive is refused")
-            handle = packed_tar.extractfile(member) if member.isfile() and name.suffix.lower() in SUFFIXES else None
-            if handle is not None:
-                with handle:
-                    yield name, member.size, handle
+            content = packed_tar.extractfile(member) if member.isfile() and name.suffix.lower() in SUFFIXES else None
+            if content is not None:
+                with content:
+                    yield name, member.size, content

@@ -59,8 +59,8 @@ class CheckRequests:
             return await _refuse(send, 405, f"use {wanted} {path}", allow=wanted)
         schema = BODIES.get(path)
         if path == "/v1/model":  # BentoML serves every api by POST; reading the model is a GET
-            headers = [(b"content-type", b"application/json"), (b"content-length", b"2")]
-            return await self.app({**scope, "method": "POST", "headers": headers}, _once(b"{}", receive), send)
+            empty = [(b"content-type", b"application/json"), (b"content-length", b"2")]
+            return await self.app({**scope, "method": "POST", "headers": empty}, _once(b"{}", receive), send)
         if schema is None:
             return await self.app(scope, receive, send)
         headers = dict(scope["headers"])

@@ -94,7 +94,7 @@ class Ostinato:
         judged = self._engine.score(request.midi, Labels(request.style, request.rhythm, request.key))
         self._note(judged, "input")
         card = Scorecard(**judged.scorecard)
-        answer = ScoreAnswer(request_id=request_id, model=MODEL, bars=judged.bars, notes=judged.notes, surprise_per_bar=judged.surprise_per_bar, scorecard=card)
+        answer = ScoreAnswer(request_id=request_id, model=MODEL, seed=0, bars=judged.bars, notes=judged.notes, surprise_per_bar=judged.surprise_per_bar, scorecard=card)
         seconds = time.perf_counter() - begin
         self._append(Row("answer", "score", request_id, MODEL, 0, "input", seconds, card.nats_per_note, card.descriptors, {"bars": judged.bars, "notes": judged.notes, "percentile": card.percentile}))
         return answer
@@ -143,6 +143,6 @@ class Ostinato:
             metrics.DRIFT_STATUS.labels(drift.descriptor, drift.side).set(STATUSES.index(drift.status))
 
 
-Ostinato.add_asgi_middleware(OneErrorShape)
-Ostinato.add_asgi_middleware(CountRequests, model=MODEL)
-Ostinato.add_asgi_middleware(CheckRequests)
+Ostinato.add_asgi_middleware(OneErrorShape)  # type: ignore[attr-defined]  # the decorator made it a Service
+Ostinato.add_asgi_middleware(CountRequests, model=MODEL)  # type: ignore[attr-defined]
+Ostinato.add_asgi_middleware(CheckRequests)  # type: ignore[attr-defined]

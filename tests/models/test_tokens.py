@@ -31,7 +31,7 @@ def test_transposing_tokens_transposes_notes(tokenizer: CellTokenizer, score: Sc
         return
     moved = tokenizer.decode_ids(tokenizer.transposition(semitones)[tokenizer.encode_score(score)[0]])
     for before, after in zip(score.tracks, moved.tracks, strict=True):
-        assert np.array_equal(note_array(before) + [0, 0, semitones], note_array(after))
+        assert np.array_equal(note_array(before) + np.array([0, 0, semitones]), note_array(after))
 
 
 def test_transposing_moves_the_key_token_within_its_mode(tokenizer: CellTokenizer) -> None:

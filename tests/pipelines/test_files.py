@@ -9,7 +9,7 @@ from pipelines.files import StageError, run_stage, whole_file, write_json
 def test_a_file_that_fails_half_way_leaves_the_old_one_whole(tmp_path: Path) -> None:
     path = tmp_path / "out.json"
     write_json(path, {"a": 1})
-    with pytest.raises(RuntimeError), whole_file(path) as temporary:
+    with pytest.raises(RuntimeError), whole_file(path) as temporary:  # noqa: PT012 - the block is what is tested
         temporary.write_text("half")
         raise RuntimeError
     assert path.read_text() == '{\n "a": 1\n}\n'
