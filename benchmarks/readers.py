@@ -1,6 +1,7 @@
-"""Which reader of MusicXML is right: partitura and verovio against music21, note by note (onset, duration, pitch; ties merged).
+"""Which reader is right. MusicXML: partitura and verovio against music21, note by note (onset, duration, pitch; ties merged), on every
+tenth Bach file of the corpus. ABC: notes that cross a barline in tunes with an upbeat, with the upbeat restored and without.
 
-Needs the `dev` extra (verovio). Every tenth Bach file of the corpus.
+Needs the `dev` extra (verovio).
 """
 
 import base64
@@ -16,7 +17,9 @@ from music21 import converter
 from symusic import Score
 
 from benchmarks import report
-from music.score import note_array
+from music import abc
+from music.readers import quiet_stdout
+from music.score import bar_table, normalise, note_array
 
 Notes = set[tuple[int, int, int]]
 GRID = 24  # ticks a quarter
@@ -47,20 +50,42 @@ def from_zero(notes: Notes) -> Notes:
     return {(onset - first, duration, pitch) for onset, duration, pitch in notes}
 
 
+def crossing_share(restore: bool) -> tuple[int, float]:
+    """(tunes with an upbeat in Ryan's collection, share of their notes that cross a barline)."""
+    folder = Path(str(metadata.distribution("music21").locate_file("music21/corpus/ryansMammoth")))
+    shares = []
+    for path in sorted(folder.glob("*.abc")):
+        for tune in abc.split_tunes(path.read_text(encoding="utf-8", errors="replace")):
+            upbeat = abc.upbeat_quarters(abc.without_ornaments(tune.text))
+            if not upbeat:
+                continue
+            with quiet_stdout():
+                score = normalise(abc.read_tune(tune), ticks_per_quarter=12, velocity=80)
+            length = int(bar_table(score)[0, 1])
+            notes = note_array(score.tracks[0])
+            onset = notes[:, 0] if restore else notes[:, 0] - length + round(float(upbeat) * 12)
+            shares.append(float((onset // length != (onset + notes[:, 1] - 1) // length).mean()))
+    return len(shares), sum(shares) / len(shares)
+
+
 def main() -> None:
     warnings.simplefilter("ignore")
     verovio.enableLog(verovio.LOG_OFF)
     folder = Path(str(metadata.distribution("music21").locate_file("music21/corpus/bach")))
     files = sorted(folder.glob("*.mxl"))[::10]
     reference = {path: from_zero(by_music21(path)) for path in files}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, read in (("partitura", by_partitura), ("verovio", by_verovio)):
         begin = time.perf_counter()
         found = {path: from_zero(read(path)) for path in files}
         seconds = (time.perf_counter() - begin) / len(files)
         agreement = [len(found[path] & reference[path]) / len(found[path] | reference[path]) for path in files]
         rows.append({"reader": name, "files": len(files), "notes agreeing": f"{sum(agreement) / len(files):.1%}", "files identical": f"{sum(a == 1 for a in agreement) / len(files):.1%}", "ms a file": round(1000 * seconds)})
-    report.write("readers", rows, {})
+    upbeats = []
+    for name, restore in (("upbeat restored", True), ("upbeat left out", False)):
+        tunes, share = crossing_share(restore)
+        upbeats.append({"reader": f"abc2midi, {name}", "files": tunes, "notes agreeing": f"{share:.2%} of notes cross a barline", "files identical": "", "ms a file": ""})
+    report.write("readers", [*rows, *upbeats], {})
 
 
 if __name__ == "__main__":

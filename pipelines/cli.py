@@ -54,9 +54,19 @@ def repro() -> None:
 
 
 def _where_everything_is(tag: str) -> None:
+    import json
+
     from pipelines.tracking import tracking_uri
 
+    m = json.loads(Path("reports/metrics.json").read_text())
+    like = {name: m["overlap"][name]["mean"]["oa"] for name in ("model", "ngram", "train")}
     typer.echo(f"""
+                            model   n-gram   other
+nats per note, test       {m["nats_per_note"]:>7.3f}  {m["ngram_nats_per_note"]:>7.3f}   uniform {m["uniform_nats_per_note"]:.2f}
+overlap with test set     {like["model"]:>7.3f}  {like["ngram"]:>7.3f}   train set {like["train"]:.3f}
+valid samples             {m["validity"]:>7.1%}  {m["ngram_validity"]:>7.1%}
+in the key asked          {m["obedience"]["key"]:>7.1%}        -   chance {m["obedience"]["key_chance"]:.1%}, real pieces {m["obedience"]["key_human"]:.1%}
+
 metrics     reports/metrics.json, bundle/MODEL_CARD.md; plots: dvc plots show
 samples     samples/*.mid with piano rolls beside them
 runs        mlflow ui --backend-store-uri {tracking_uri()}

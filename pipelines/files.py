@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -61,7 +62,16 @@ def run_stage(main: Callable[[], None]) -> None:
         main()
     except (StageError, ParamsError, UnreadableScore) as error:
         sys.exit(f"error: {error}")
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        if disk_is_full(error):
             sys.exit("error: the disk is full. Free some space and run `dvc repro` again: finished stages are kept, this one starts from its last checkpoint.")
         raise
+
+
+def disk_is_full(error: BaseException | None, folder: Path = Path()) -> bool:
+    """True where an error, or what caused it, says so, or there is no space left: sqlite and torch raise errors of their own."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__ or error.__context__
+    return shutil.disk_usage(folder).free < 2**20

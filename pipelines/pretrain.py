@@ -31,7 +31,7 @@ def run_key(params: Params, data: str) -> str:
 
 def main() -> None:
     params = load_params()
-    os.environ.setdefault("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "5")
+    os.environ.setdefault("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "1")
     import mlflow
     import pytorch_lightning as pl
     from dvclive import Live
@@ -69,13 +69,13 @@ def main() -> None:
             mlflow.log_params({**params.network.model_dump(), **knobs.model_dump(), "parameters": module.network.parameter_count()})
             _log_dataset(data)
         live = Live(dir=str(LIVE), resume=last.exists(), report=None, save_dvc_exp=False, dvcyaml=None)
-        saver = ModelCheckpoint(dirpath=checkpoints, filename="best", monitor="valid_nats_per_note", save_last=True, save_on_train_epoch_end=False, enable_version_counter=False)
+        saver = ModelCheckpoint(dirpath=checkpoints, filename="best", monitor="valid_nats_per_note", save_last=True, save_on_train_epoch_end=True, enable_version_counter=False)
         trainer = pl.Trainer(
             accelerator="auto", devices=knobs.devices, num_nodes=knobs.nodes, strategy=knobs.strategy, max_steps=knobs.max_steps, max_epochs=-1,
             precision=best_precision() if knobs.precision == "auto" else knobs.precision, gradient_clip_val=knobs.gradient_clip,
             reload_dataloaders_every_n_epochs=1, num_sanity_val_steps=0, log_every_n_steps=10, enable_model_summary=False,
             logger=MLFlowLogger(tracking_uri=tracking_uri(), run_id=run.info.run_id),
-            callbacks=[clock, saver, EarlyStopping("valid_nats_per_note", patience=knobs.patience), LiveMetrics(live)],
+            callbacks=[clock, saver, EarlyStopping("valid_nats_per_note", patience=knobs.patience, check_on_train_epoch_end=False), LiveMetrics(live)],
         )  # fmt: skip
         trainer.fit(module, windows, ckpt_path=last if last.exists() else None, weights_only=True)
         if not saver.best_model_path:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 from pydantic import BaseModel, ValidationError
 
 from monitoring import metrics
@@ -27,8 +29,8 @@ PREFIXES = ("/static_content/",)
 MAX_BODY = 3_000_000
 
 
-async def _answer(send: Send, status: int, body: bytes, extra: list[tuple[bytes, bytes]] | None = None) -> None:
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *(extra or [])]
+async def _answer(send: Send, status: int, body: bytes, extra: list[tuple[bytes, bytes]] | None = None, content_type: str = "application/json") -> None:
+    headers = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode()), *(extra or [])]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
@@ -114,6 +116,20 @@ async def _read(receive: Receive) -> bytes | None:
         parts.append(message.get("body", b""))
         if not message.get("more_body"):
             return b"".join(parts)
+
+
+class ServeMetrics:
+    """GET /metrics over all workers. BentoML's own metrics are off: they make a new series of every unknown URL."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != "/metrics" or scope["method"] != "GET":
+            return await self.app(scope, receive, send)
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # reads PROMETHEUS_MULTIPROC_DIR, which `bentoml serve` sets
+        await _answer(send, 200, generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
 class OneErrorShape:

@@ -7,6 +7,8 @@ import random
 import threading
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from monitoring import metrics
 from monitoring.drift import STATUSES, find_drift
 from monitoring.log import EventLog, Row
 from serving.engine import Engine, Judged
-from serving.middleware import CheckRequests, CountRequests, OneErrorShape
+from serving.middleware import CheckRequests, CountRequests, OneErrorShape, ServeMetrics
 from serving.schemas import ComposeAnswer, ComposeRequest, ModelAnswer, ScoreAnswer, Scorecard, ScoreRequest, TakeAnswer
 
 MODEL_TAG = Path(__file__).with_name("model_tag.txt").read_text().strip()  # ostinato:<first 16 digits of the bundle's digest>
@@ -38,6 +40,7 @@ logger = logging.getLogger("ostinato")
     image=bentoml.images.Image(python_version="3.11", lock_python_packages=False).python_packages(*REQUIREMENTS).run("mkdir -p /log && chown bentoml:bentoml /log"),
     traffic={"timeout": 60},
     threads=2,
+    metrics={"enabled": False},  # ours are served by the middleware
 )
 class Ostinato:
     """Composes and scores music with the pinned bundle."""
@@ -71,7 +74,8 @@ class Ostinato:
         seed = request.seed if request.seed is not None else random.SystemRandom().randrange(2**31)
         body = request.model_dump()
         self._append(Row("request", "compose", request_id, MODEL, seed, body=body))
-        takes, judged = self._engine.compose(Composition(**{**body, "seed": seed}))
+        with self._failures_logged("compose", request_id, seed):
+            takes, judged = self._engine.compose(Composition(**{**body, "seed": seed}))
         seconds = time.perf_counter() - begin
         tokens = sum(take.tokens for take in takes)
         metrics.TOKENS.labels(MODEL).inc(tokens)
@@ -91,7 +95,8 @@ class Ostinato:
         """Say how likely a score is, bar by bar, and describe it."""
         begin, request_id = time.perf_counter(), uuid.uuid4().hex
         self._append(Row("request", "score", request_id, MODEL, body={"style": request.style, "rhythm": request.rhythm, "key": request.key, "midi_bytes": len(request.midi) * 3 // 4}))
-        judged = self._engine.score(request.midi, Labels(request.style, request.rhythm, request.key))
+        with self._failures_logged("score", request_id, 0):
+            judged = self._engine.score(request.midi, Labels(request.style, request.rhythm, request.key))
         self._note(judged, "input")
         card = Scorecard(**judged.scorecard)
         answer = ScoreAnswer(request_id=request_id, model=MODEL, seed=0, bars=judged.bars, notes=judged.notes, surprise_per_bar=judged.surprise_per_bar, scorecard=card)
@@ -105,6 +110,15 @@ class Ostinato:
         origin = self._bundle.lineage
         evaluation = {name: value for name, value in self._bundle.evaluation["metrics"].items() if name != "overlap"}
         return ModelAnswer(request_id=uuid.uuid4().hex, model=self._bundle.digest, version=VERSION, licence=origin["licence"], lineage=origin, metrics=evaluation, known=self._engine.known())
+
+    @contextmanager
+    def _failures_logged(self, endpoint: str, request_id: str, seed: int) -> Iterator[None]:
+        """A request that ends in an error has its answer in the log too."""
+        try:
+            yield
+        except Exception as error:
+            self._append(Row("answer", endpoint, request_id, MODEL, seed, body={"error": str(error)[:1000]}))
+            raise
 
     def _note(self, judged: Judged, side: str) -> None:
         metrics.NATS.labels(side, MODEL).observe(judged.scorecard["nats_per_note"])
@@ -131,7 +145,7 @@ class Ostinato:
         columns: dict[str, dict[str, list[float]]] = {"input": {}, "output": {}}
         counts = {"input": 0, "output": 0}
         for row in self._log.rows():
-            if row.kind == "answer" and row.side in columns and row.model == MODEL:
+            if row.side in columns and row.descriptors and row.model == MODEL:
                 counts[row.side] += 1
                 for name, value in row.descriptors.items():
                     columns[row.side].setdefault(name, []).append(value)
@@ -146,3 +160,4 @@ class Ostinato:
 Ostinato.add_asgi_middleware(OneErrorShape)  # type: ignore[attr-defined]  # the decorator made it a Service
 Ostinato.add_asgi_middleware(CountRequests, model=MODEL)  # type: ignore[attr-defined]
 Ostinato.add_asgi_middleware(CheckRequests)  # type: ignore[attr-defined]
+Ostinato.add_asgi_middleware(ServeMetrics)  # type: ignore[attr-defined]

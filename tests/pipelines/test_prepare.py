@@ -9,7 +9,7 @@ from pipelines.ingest import read_source
 from pipelines.params import Source, Split, load_params
 from pipelines.prepare import duplicate_groups, prepare_piece, split_groups
 from pipelines.sources import Item
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SHARED
 from tests.music.test_score import raw_score
 
 PARAMS = load_params(ROOT / "params.yaml")
@@ -57,7 +57,7 @@ def test_near_duplicates_and_settings_of_one_tune_share_a_group() -> None:
     transposed = [(o, d, p + 3) for o, d, p in line(1)]
     pieces = [prepare_piece(row(notes), PARAMS.prepare) for notes in (line(1), line(2), transposed)]
     assert (duplicate_groups(pieces, PARAMS.prepare) == np.array([0, 1, 0])).all()
-    voices = [prepare_piece(row(notes, style="chorale"), PARAMS.prepare) for notes in (line(3), line(3)[:30] + line(4), line(5))]
+    voices = [prepare_piece(row(notes, style="chorale"), PARAMS.prepare) for notes in (line(3), line(3)[:30] + [(o + 30 * 480, d, p) for o, d, p in line(4)], line(5))]
     groups = duplicate_groups(voices, PARAMS.prepare)
     assert groups[0] == groups[1] != groups[2]
 
@@ -94,3 +94,22 @@ def test_broken_files_do_not_stop_ingest_and_a_killed_run_goes_on(tmp_path: Path
     assert all(failure["reason"] for failure in failures)
     monkeypatch.setattr("pipelines.ingest.read_items", None)  # a second run that had to read again would fail
     assert read_source(source, items, PARAMS.ingest) == (pieces, failures)
+
+
+@pytest.mark.skipif(not (SHARED / "data/lieder.tar.gz").exists(), reason="../shared/data/lieder.tar.gz (OpenScore Lieder) is not beside this checkout")
+def test_real_songs_for_voice_and_piano_are_read_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shutil
+
+    from pipelines.sources import items_of
+
+    monkeypatch.chdir(tmp_path)
+    Path("data/scores").mkdir(parents=True)
+    Path("music").mkdir()
+    shutil.copy(SHARED / "data/lieder.tar.gz", "data/scores/lieder.tar.gz")
+    source = Source(name="lieder", kind="archive", path="data/scores/lieder.tar.gz", licence="public-domain", style="lied")
+    items = items_of(source, PARAMS.ingest.music21_version)[::20]
+    pieces, failures = read_source(source, items, PARAMS.ingest)
+    assert not failures
+    kept = [piece for piece in (prepare_piece(row, PARAMS.prepare) for row in pieces) if "drop" not in piece]
+    assert len(kept) > 0.8 * len(items)
+    assert all(piece["licence"] == "public-domain" for piece in kept)
