@@ -91,10 +91,14 @@ def _mend_log(client: Any) -> None:
 def versions(client: Any | None = None) -> list[Version]:
     """All versions, newest first."""
     client = client or _client()
+    from mlflow.exceptions import MlflowException
+
     try:
         registered = client.get_registered_model(MODEL)
-    except Exception:
-        return []
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return []
+        raise
     alias_of: dict[int, list[str]] = {}
     for alias, number in registered.aliases.items():
         alias_of.setdefault(int(number), []).append(alias)

@@ -100,7 +100,7 @@ def _once(body: bytes, receive: Receive) -> Receive:
 def _explain(problem: Any, schema: type[BaseModel]) -> str:
     if problem["type"] == "extra_forbidden":
         return f"unknown field {problem['loc'][-1]!r}; known are {', '.join(schema.model_fields)}"
-    return str(problem["msg"])
+    return str(problem["msg"]).removeprefix("Value error, ")
 
 
 async def _read(receive: Receive) -> bytes | None:

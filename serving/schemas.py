@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 MAX_BARS, MAX_TAKES, MAX_SCORE_BASE64 = 64, 8, 2_800_000  # 2 MB of MIDI
+MAX_CELLS = 256  # bars times tracks of one take: about 15 s on two cores, well inside the service's timeout
 Word = Annotated[str, StringConstraints(max_length=64)]
 
 
@@ -26,6 +27,13 @@ class ComposeRequest(_Strict):
     temperature: float = Field(1.0, ge=0.05, le=3)
     top_p: float = Field(0.98, gt=0, le=1)
     n: int = Field(1, ge=1, le=MAX_TAKES, description="takes; take k has seed + k")
+
+    @model_validator(mode="after")
+    def _bounded_work(self) -> "ComposeRequest":
+        tracks = len(self.instruments) or (4 if self.style == "chorale" else 1)
+        if self.bars * tracks > MAX_CELLS:
+            raise ValueError(f"{self.bars} bars of {tracks} tracks are {self.bars * tracks} cells; at most {MAX_CELLS} are written at once: ask for fewer bars or tracks")
+        return self
 
 
 class ScoreRequest(_Strict):

@@ -96,6 +96,7 @@ def test_the_model_says_what_it_is(server: Server, tiny_line: Path) -> None:
     ("path", "body", "status", "message"),
     [
         ("/v1/compose", {"style": "polka"}, 422, "known are"), ("/v1/compose", {"bars": 0}, 422, "greater than"), ("/v1/compose", {"key": "H"}, 422, "tonics"),
+        ("/v1/compose", {"bars": 64, "instruments": ["fiddle"] * 5}, 422, "at most 256"),
         ("/v1/compose", {"instruments": ["kazoo"]}, 422, "unknown instrument"), ("/v1/compose", {"bar": 4}, 422, "known are style"), ("/v1/score", {"midi": "####"}, 422, "base64"),
         ("/v1/score", {"midi": base64.b64encode(b"MThd junk").decode()}, 422, "damaged"), ("/v1/nothing", {}, 404, "/v1/compose"),
     ],
