@@ -1,5 +1,5 @@
 # `make repro` trains and releases; `make test` checks. Everything lives in .venv; nothing else on the machine is touched
-# (but `make e2e` installs Debian packages: a real Prometheus and a browser).
+# (but `make e2e` installs Debian packages: a real Prometheus, Alertmanager, docker-compose).
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin

@@ -65,8 +65,8 @@ def requests_of(tokenizer: CellTokenizer, asked: Composition) -> list[Request]:
     return [Request(plan, labels, asked.seed + take, asked.temperature, asked.top_p) for take in range(asked.n)]
 
 
-def compose(network: Network, tokenizer: CellTokenizer, asked: Composition) -> list[Take]:
-    """Write `asked.n` pieces of exactly `asked.bars` bars. Take k of a request has the seed `asked.seed + k`."""
+def compose(network: Network, tokenizer: CellTokenizer, asked: Composition, deadline_s: float | None = None) -> list[Take]:
+    """Write `asked.n` pieces of exactly `asked.bars` bars; take k is drawn with the seed `asked.seed + k`. Raises TimeoutError past the deadline."""
     requests = requests_of(tokenizer, asked)
-    written = generate(NetworkNext(network, tokenizer), tokenizer, requests)
+    written = generate(NetworkNext(network, tokenizer), tokenizer, requests, deadline_s)
     return [Take(tokenizer.decode_ids(ids, asked.tempo), len(ids), request.seed) for request, ids in zip(requests, written, strict=True)]

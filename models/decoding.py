@@ -1,5 +1,6 @@
 """Decoding: batches of sequences under the grammar, with a preallocated KV cache and a seed for each request."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -101,8 +102,9 @@ def choose(scores: np.ndarray, legal: np.ndarray, draws: np.ndarray, temperature
     return order[np.arange(len(order)), pick]
 
 
-def generate(model: NextToken, tokenizer: CellTokenizer, requests: Sequence[Request]) -> list[np.ndarray]:
-    """Token sequences (without control tokens, with EOS), one a request, all decoded together."""
+def generate(model: NextToken, tokenizer: CellTokenizer, requests: Sequence[Request], deadline_s: float | None = None) -> list[np.ndarray]:
+    """Token sequences (without control tokens, with EOS), one a request, all decoded together. Raises TimeoutError past the deadline."""
+    end = time.monotonic() + deadline_s if deadline_s is not None else float("inf")
     grammar = Grammar(tokenizer, [request.plan for request in requests])
     generators = [np.random.default_rng(request.seed) for request in requests]
     temperature = np.array([request.temperature for request in requests])
@@ -111,6 +113,8 @@ def generate(model: NextToken, tokenizer: CellTokenizer, requests: Sequence[Requ
     active = np.arange(len(requests))
     scores = model.start(requests)
     while True:
+        if time.monotonic() > end:
+            raise TimeoutError(f"decoding took more than {deadline_s} s")
         draws = np.array([generators[i].random() for i in active])
         tokens = choose(scores, grammar.mask(), draws, temperature[active], top_p[active])
         grammar.advance(tokens)

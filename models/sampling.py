@@ -14,7 +14,7 @@ from models.tokens import CellTokenizer, Labels
 from music.descriptors import histograms
 from music.instruments import DRUMS
 from music.keys import estimate_key, key_index
-from music.score import bar_table, build, note_array
+from music.score import bar_table
 
 
 @dataclass(frozen=True)
@@ -47,20 +47,6 @@ class NgramNext:
 
     def keep(self, rows: np.ndarray) -> None:
         self._histories = [self._histories[int(row)] for row in rows]
-
-
-def first_bars(score: Score, count: int) -> Score:
-    """The first bars of a score in normal form; notes that sound on are cut at the last barline."""
-    bars = bar_table(score)[:count]
-    end = int(bars[-1, 0] + bars[-1, 1])
-    tracks = []
-    for track in score.tracks:
-        notes = note_array(track)
-        notes = notes[notes[:, 0] < end]
-        notes[:, 1] = np.minimum(notes[:, 1], end - notes[:, 0])
-        tracks.append((track.program, track.is_drum, notes))
-    changes = [(ts.time, ts.numerator, ts.denominator) for ts in score.time_signatures if ts.time < end]
-    return build(tracks, changes, score.tpq, velocity=80)
 
 
 def requests_like(shard: Shard, tokenizer: CellTokenizer, *, count: int, bars: int, seed: int, temperature: float, top_p: float) -> tuple[list[Request], list[int]]:

@@ -1,5 +1,6 @@
 """Token shards: one flat uint16 file a split, memory-mapped, with an index of pieces and bars."""
 
+import hashlib
 import json
 from pathlib import Path
 from types import TracebackType
@@ -78,3 +79,11 @@ class Shard:
         """Labels of the whole piece."""
         record = self.records[i]
         return Labels(record["style"], record["rhythm"], record["key"], len(self.bar_starts(i)))
+
+
+def data_digest(folder: Path) -> str:
+    """sha256 over the token files of a folder: what a network is trained on."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()

@@ -2,8 +2,6 @@
 
 from prometheus_client import Counter, Gauge, Histogram, Summary
 
-ENDPOINTS = ("compose", "score", "model", "other")
-
 REQUESTS = Counter("ostinato_requests_total", "Requests answered, by endpoint and status class (2xx, 4xx, 5xx).", ["endpoint", "status", "model"])
 SECONDS = Histogram(
     "ostinato_request_seconds", "Seconds from request to answer.", ["endpoint", "model"],

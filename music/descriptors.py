@@ -10,10 +10,11 @@ import numpy as np
 from symusic import Score
 
 from music.keys import key_correlations
-from music.score import bar_table, note_array
+from music.score import bar_table, first_bars, note_array
 
 NOTE_LENGTH_EDGES_QUARTERS = np.array([0.0, 0.2, 0.3, 0.45, 0.55, 0.8, 1.05, 1.55, 2.05, 3.05, 4.05, np.inf])
 INTERVAL_CAP = 12
+OPENING_BARS = 8
 
 
 @dataclass(frozen=True)
@@ -136,3 +137,8 @@ def describe(score: Score) -> dict[str, float]:
         "bar_repetition": bar_repetition(score, bars),
     }
     return {name: round(values[name], 6) for name in NAMES}
+
+
+def describe_opening(score: Score, bars: int = OPENING_BARS) -> dict[str, float]:
+    """`describe` of the first bars: range and repetition grow with length, so pieces of different length are compared by these."""
+    return describe(first_bars(score, bars))

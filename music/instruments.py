@@ -1,5 +1,7 @@
 """General MIDI program numbers by name, and the order of parts in a score."""
 
+import re
+
 from miditok.constants import MIDI_INSTRUMENTS
 
 DRUMS = -1
@@ -12,7 +14,7 @@ _ALIASES = {
 
 def program_of(name: str | int) -> int:
     """General MIDI program 0-127 (drums: -1) of a name, an alias ("fiddle", "soprano") or a number. Raises ValueError."""
-    if isinstance(name, int) or str(name).lstrip("-").isdigit():
+    if isinstance(name, int) or re.fullmatch(r"-?[0-9]{1,4}", str(name)):
         program = int(name)
         if not DRUMS <= program <= 127:
             raise ValueError(f"program {program} is not General MIDI: use 0 to 127, or -1 for drums")

@@ -30,7 +30,7 @@ def parse_key(text: str) -> str:
     word = rest.lower()
     mode = _MODE_OF.get("m" if word == "m" else word[:3])
     if mode is None:
-        mode = "major"
+        return ""
     tonic = (_STEPS[letter] + {"": 0, "#": 1, "b": -1}[accidental]) % 12
     return f"{TONICS[tonic]} {mode}"
 

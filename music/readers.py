@@ -95,4 +95,6 @@ def _read_book(data: bytes, limits: Limits) -> list[Reading | tuple[str, str]]:
             found.append(Reading(score, abc.CONVERTER, score_made=True, member=member, labels=abc.labels(tune)))
         except UnreadableScore as error:
             found.append((member, str(error)))
+        except (ValueError, ArithmeticError, LookupError) as error:  # a header like M:4/0
+            found.append((member, f"not ABC that can be read ({type(error).__name__}: {error})"))
     return found

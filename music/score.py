@@ -107,7 +107,7 @@ def metre_changes(score: Score, ticks_per_quarter: int) -> list[tuple[int, int, 
     for ts in sorted(score.time_signatures, key=lambda ts: ts.time):
         start, numerator, denominator = changes[-1]
         length = bar_ticks(numerator, denominator, ticks_per_quarter)
-        tick = start + round((ts.time * ticks_per_quarter / score.tpq - start) / length) * length
+        tick = start + max(round((ts.time * ticks_per_quarter / score.tpq - start) / length), 0) * length
         bar_ticks(ts.numerator, ts.denominator, ticks_per_quarter)
         if tick == start:
             changes.pop()
@@ -171,6 +171,20 @@ def build(
         track.notes = Note.from_numpy(*columns, pitch, np.full(len(notes), velocity, dtype=np.int8), ttype="tick")
         score.tracks.append(track)
     return score
+
+
+def first_bars(score: Score, count: int) -> Score:
+    """The first bars of a score in normal form; notes that sound on are cut at the last barline."""
+    bars = bar_table(score)[:count]
+    end = int(bars[-1, 0] + bars[-1, 1])
+    tracks = []
+    for track in score.tracks:
+        notes = note_array(track)
+        notes = notes[notes[:, 0] < end]
+        notes[:, 1] = np.minimum(notes[:, 1], end - notes[:, 0])
+        tracks.append((track.program, track.is_drum, notes))
+    changes = [(ts.time, ts.numerator, ts.denominator) for ts in score.time_signatures if ts.time < end]
+    return build(tracks, changes, score.tpq, velocity=80)
 
 
 def to_midi(score: Score) -> bytes:

@@ -58,14 +58,13 @@ class RunIndex:
     """Finds the longest run of intervals that a melody shares with any of a set of pieces (originality).
 
     Source of the measure: longest common substring of transposition-invariant interval sequences, found by binary search over
-    its length with hashed n-grams (Karp & Rabin 1987).
+    its length with hashed n-grams (Karp & Rabin 1987), to the resolution of LENGTHS.
     """
 
-    MODULUS = (1 << 61) - 1
+    LENGTHS = (4, 6, 8, 10, 12, 16, 20, 24, 32, 48)  # runs are told in these steps: a table each, so memory is bounded
     BASE = 1_000_003
 
-    def __init__(self, lines: Sequence[np.ndarray], owners: Sequence[int], shortest: int = 4, longest: int = 64) -> None:
-        self.shortest, self.longest = shortest, longest
+    def __init__(self, lines: Sequence[np.ndarray], owners: Sequence[int]) -> None:
         self._lines, self._owners = list(lines), list(owners)
         self._tables: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
@@ -73,36 +72,40 @@ class RunIndex:
         # 64-bit wrap-around polynomial hash: fast in numpy; a collision at 10^6 runs is about 1 in 10^7.
         if len(line) < length:
             return np.zeros(0, dtype=np.uint64)
-        powers = np.ones(length, dtype=np.uint64)
-        for i in range(1, length):
-            powers[i] = powers[i - 1] * np.uint64(self.BASE)
+        powers = np.full(length, self.BASE, dtype=np.uint64)
+        powers[0] = 1
+        powers = np.cumprod(powers, dtype=np.uint64)
         windows = np.lib.stride_tricks.sliding_window_view(line.astype(np.uint64) + np.uint64(1), length)
         return (windows * powers).sum(axis=1, dtype=np.uint64)
 
     def _table(self, length: int) -> tuple[np.ndarray, np.ndarray]:
         if length not in self._tables:
             hashes = [self._hashes(line, length) for line in self._lines]
-            owners = np.repeat(np.array(self._owners), [len(h) for h in hashes])
+            owners = np.repeat(np.array(self._owners, dtype=np.int32), [len(h) for h in hashes])
             values = np.concatenate(hashes) if hashes else np.zeros(0, dtype=np.uint64)
             order = np.argsort(values, kind="stable")
             self._tables[length] = values[order], owners[order]
         return self._tables[length]
 
+    def build(self) -> None:
+        """Make every table now instead of when it is first asked for."""
+        for length in self.LENGTHS:
+            self._table(length)
+
     def longest_run(self, lines: Sequence[np.ndarray], exclude: int | None = None) -> tuple[int, int]:
-        """(intervals in the longest shared run, owner of one such run); (0, -1) where nothing of `shortest` is shared.
+        """(the largest of LENGTHS that a shared run has, owner of one such run); (0, -1) where not even the shortest is shared.
 
         `exclude` leaves one owner out, to ask what a piece shares with all others.
         """
-        low, high, owner = 0, min(self.longest, max((len(line) for line in lines), default=0)), -1
-        while low < high:
-            middle = (low + high + 1) // 2
-            found = self._owner_of_any(lines, max(middle, self.shortest), exclude)
+        best, owner, low, high = 0, -1, 0, len(self.LENGTHS) - 1
+        while low <= high:
+            middle = (low + high) // 2
+            found = self._owner_of_any(lines, self.LENGTHS[middle], exclude)
             if found is None:
                 high = middle - 1
             else:
-                low, owner = max(middle, self.shortest), found
-                high = max(high, low) if low <= self.longest else low
-        return low, owner
+                best, owner, low = self.LENGTHS[middle], found, middle + 1
+        return best, owner
 
     def _owner_of_any(self, lines: Sequence[np.ndarray], length: int, exclude: int | None) -> int | None:
         values, owners = self._table(length)

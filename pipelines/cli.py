@@ -42,13 +42,17 @@ def repro() -> None:
             raise StageError("dvc repro failed; the reason is above. If it says that another process holds a lock, another `dvc repro` is at work here: wait for it to end")
         version = registry.register(BUNDLE)
         typer.echo(f"registered: version {version.number}, bundle {version.digest[:16]}")
-        try:
-            promoted, verdict = registry.promote(load_params().gate, version.number)
-            typer.echo(f"{verdict}\nchampion: version {promoted.number}")
-        except registry.NotPromoted as refusal:
-            if registry.champion() is None:
-                raise
-            typer.echo(str(refusal))
+        settled = registry.settled(version)
+        if settled:
+            typer.echo(settled)
+        else:
+            try:
+                promoted, verdict = registry.promote(load_params().gate, version.number)
+                typer.echo(f"{verdict}\nchampion: version {promoted.number}")
+            except registry.NotPromoted as refusal:
+                if registry.champion() is None:
+                    raise
+                typer.echo(str(refusal))
         tag = _package()
         _where_everything_is(tag)
 
@@ -175,6 +179,7 @@ def serve(port: int = 3000, host: str = "127.0.0.1", workers: int = 1) -> None:
         drift = load_params().drift
         environment.setdefault("OSTINATO_DRIFT_ALPHA", str(drift.alpha))
         environment.setdefault("OSTINATO_DRIFT_MIN_ROWS", str(drift.min_rows))
+        environment.setdefault("OSTINATO_DRIFT_WINDOW_H", str(drift.window_hours))
         typer.echo(f"serving {tag} on http://{host}:{port}")
         os.execve(sys.executable, [sys.executable, "-m", "bentoml", "serve", tag, "--port", str(port), "--host", host, "--api-workers", str(workers)], environment)
 

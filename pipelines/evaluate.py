@@ -16,14 +16,14 @@ from models.bundle import save_melodies, seal
 from models.decoding import NetworkNext, Request
 from models.network import Network, NetworkConfig
 from models.ngram import NgramModel, best_order
-from models.sampling import NgramNext, Sample, first_bars, key_obeyed, requests_like, write_samples
+from models.sampling import NgramNext, Sample, key_obeyed, requests_like, write_samples
 from models.scoring import nats_per_note, piece_nats
-from models.shards import Shard
+from models.shards import Shard, data_digest
 from models.tokens import CellTokenizer, load_tokenizer
-from music.descriptors import NAMES, describe
+from music.descriptors import NAMES, describe_opening
 from music.overlap import overlap
 from music.pianoroll import save_piano_roll
-from music.score import to_midi
+from music.score import first_bars, to_midi
 from music.similarity import RunIndex, melody
 from pipelines.card import write_model_card
 from pipelines.files import run_stage, write_csv, write_json
@@ -116,8 +116,6 @@ def save_samples(samples: list[Sample], count: int, nearest: list[dict[str, Any]
 
 def lineage(params: Params) -> dict[str, Any]:
     """Where the model comes from: data digests, licence class (the strictest of its pieces), collections, seeds."""
-    from pipelines.pretrain import data_digest
-
     table = pq.read_table("data/prepared/scores.parquet", columns=["licence", "collection", "split", "sha256"]).to_pylist()
     classes = {row["licence"] for row in table}
     collections: dict[str, dict[str, Any]] = defaultdict(lambda: {"pieces": 0})
@@ -144,7 +142,7 @@ def split_digest(split: str) -> str:
 def reference_profile(test: list[Score], samples: list[Score], pieces: dict[str, dict[str, float]]) -> dict[str, Any]:
     """What inputs and outputs looked like when the model was made: the reference of percentiles and of the drift monitor."""
     def columns(scores: list[Score]) -> dict[str, list[float]]:
-        rows = [describe(score) for score in scores]
+        rows = [describe_opening(score) for score in scores]
         return {name: [round(row[name], 4) for row in rows] for name in NAMES}
 
     each = sorted(round(piece["nats"] / piece["notes"], 4) for piece in pieces.values())

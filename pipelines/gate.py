@@ -85,7 +85,7 @@ def champion_nats(candidate: Bundle, champion: Bundle) -> dict[str, float]:
     """Nats of each of the candidate's test pieces under the champion: as stored if the test split is the same, else scored now."""
     pieces = candidate.evaluation["pieces"]
     if candidate.evaluation["test_digest"] == champion.evaluation["test_digest"]:
-        return {name: champion.evaluation["pieces"][name]["nats"] for name in pieces}
+        return {name: row["nats"] for name, row in champion.evaluation["pieces"].items() if name in pieces}
     table = pq.read_table(SCORES, columns=["piece_id", "midi"]).to_pylist() if SCORES.exists() else []
     midi = {row["piece_id"]: row["midi"] for row in table if row["piece_id"] in pieces}
     if len(midi) < len(pieces):

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
@@ -40,8 +40,9 @@ def read_items(source: Source, items: list[Item], limits: Limits) -> tuple[list[
         try:
             data = item.path.read_bytes()
             readings = read_file(data, item.name, limits)
-        except (UnreadableScore, OSError) as error:
-            failures.append({"collection": source.name, "path": item.name, "reason": str(error)})
+        except Exception as error:  # whatever a reader makes of a broken file, the others are read
+            reason = str(error) if isinstance(error, UnreadableScore) else f"{type(error).__name__}: {error}"
+            failures.append({"collection": source.name, "path": item.name, "reason": reason})
             continue
         digest = hashlib.sha256(data).hexdigest()
         for reading in readings:
@@ -113,21 +114,26 @@ def read_source(source: Source, items: list[Item], params: Ingest) -> tuple[list
 def _in_pool(
     source: Source, chunks: list[list[Item]], waiting: list[int], limits: Limits, workers: int, timeout_s: float
 ) -> Iterator[tuple[int, tuple[list[dict[str, Any]], list[Failure]] | None]]:
-    """(chunk, its pieces and failures) as they are done; (chunk, None) where the pool broke or nothing came for `timeout_s`."""
+    """(chunk, its pieces and failures) as they are done; (chunk, None) where the pool broke or no chunk ended for four times `timeout_s`."""
     if not waiting:
         return
     pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
     futures = {pool.submit(read_items, source, chunks[i], limits): i for i in waiting}
-    left = set(waiting)
+    pending = set(futures)
     try:
-        while left:
-            for future in as_completed([f for f, i in futures.items() if i in left], timeout=timeout_s * CHUNK / 4):
+        while pending:
+            done, pending = wait(pending, timeout=timeout_s * 4, return_when=FIRST_COMPLETED)
+            if not done:
+                raise TimeoutError
+            for future in done:
+                if isinstance(future.exception(), BrokenProcessPool):
+                    pending.add(future)
+                    raise BrokenProcessPool
                 yield futures[future], future.result()
-                left.remove(futures[future])
     except (BrokenProcessPool, TimeoutError):
         for process in list((pool._processes or {}).values()):
             process.kill()
-        yield from ((i, None) for i in sorted(left))
+        yield from ((i, None) for i in sorted(futures[future] for future in pending))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 

@@ -56,7 +56,7 @@ def build(bundle: Bundle, licences_served: tuple[str, ...], version: str) -> str
     tag = store_model(bundle)
     bento_tag = f"{NAME}:{bundle.tag}-{_code_digest()}"
     try:
-        bentoml.bentos.get(bento_tag)
+        _add_health_check(Path(bentoml.bentos.get(bento_tag).path) / "env/docker/Dockerfile")  # a build killed before its last step lacks it
         return bento_tag
     except bentoml.exceptions.NotFound:
         pass

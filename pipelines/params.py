@@ -153,6 +153,7 @@ class Package(_Section):
 
 class Drift(_Section):
     alpha: float = Field(gt=0, lt=1)
+    window_hours: float = Field(gt=0)
     min_rows: int = Field(ge=2)
 
 

@@ -15,14 +15,6 @@ OUT = Path("data/pretrain")
 LIVE = Path("reports/pretrain")
 
 
-def data_digest(folder: Path = TOKENS) -> str:
-    """sha256 over the token files: what the network is trained on."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
-
-
 def run_key(params: Params, data: str) -> str:
     """Names the checkpoint folder: another data set, network or knob never resumes this run."""
     text = json.dumps([params.network.model_dump(), params.pretrain.model_dump(), data], sort_keys=True)
@@ -41,13 +33,13 @@ def main() -> None:
 
     from models.network import sized
     from models.pretraining import Clock, Pretraining, Windows, best_precision
-    from models.shards import Shard
+    from models.shards import Shard, data_digest
     from models.tokens import load_tokenizer
     from models.windows import Augmentation
     from pipelines.progress import LiveMetrics
 
     knobs = params.pretrain
-    data = data_digest()
+    data = data_digest(TOKENS)
     checkpoints = home() / "pretrain" / run_key(params, data)
     checkpoints.mkdir(parents=True, exist_ok=True)
     last = checkpoints / "last.ckpt"

@@ -68,13 +68,21 @@ def _log_path() -> Path:
 def promotion_log() -> list[dict[str, Any]]:
     """Every promotion and rollback, oldest first."""
     path = _log_path()
-    return [json.loads(line) for line in path.read_text().splitlines() if line.strip()] if path.exists() else []
+    rows = []
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue  # a line that a kill or a full disk cut; the next command writes a `recovered` line for it
+    return rows
 
 
 def _append_log(**row: Any) -> None:
     entry = {"time": datetime.now(timezone.utc).isoformat(timespec="seconds"), "who": getpass.getuser(), **row}
-    with _log_path().open("a") as handle:
-        handle.write(json.dumps(entry) + "\n")
+    path = _log_path()
+    cut = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
+    with path.open("a") as handle:
+        handle.write(("\n" if cut else "") + json.dumps(entry) + "\n")
         handle.flush()
         os.fsync(handle.fileno())
 
@@ -85,6 +93,8 @@ def _mend_log(client: Any) -> None:
     rows = promotion_log()
     last = rows[-1]["to"] if rows else None
     if champion and champion.number != last:
+        if last:
+            client.set_registered_model_alias(MODEL, "previous", str(last))
         _append_log(action="recovered", **{"from": last}, to=champion.number, digest=champion.digest, reason="the alias had moved without a log line: a command was killed, or someone used MLflow directly", evidence={})
 
 
@@ -113,6 +123,20 @@ def _alias(client: Any, alias: str) -> Version | None:
 
 def champion() -> Version | None:
     return _alias(_client(), "champion")
+
+
+def settled(version: Version) -> str:
+    """Why there is nothing to decide about a version, "" where there is: it is champion, was rolled back, or was refused against this champion."""
+    current = champion()
+    if current is None:
+        return ""
+    if current.number == version.number:
+        return f"champion: version {version.number} already"
+    judged = json.loads(version.tags.get("gate") or "{}")
+    if "previous" in version.aliases or judged.get("champion") == current.digest:
+        verdict = f"{_stored_verdict(judged)}\n" if judged else ""
+        return f"{verdict}version {version.number} was judged before; the champion stays version {current.number}. To change that: ostinato promote --version {version.number}"
+    return ""
 
 
 def bundle_of(version: Version) -> Bundle:
@@ -210,9 +234,9 @@ def _stored_verdict(stored: dict[str, Any]) -> Verdict:
 
 
 def _move(client: Any, new: Version, old: Version | None) -> None:
+    client.set_registered_model_alias(MODEL, "champion", str(new.number))  # first: killed here, the log tells what was before
     if old:
         client.set_registered_model_alias(MODEL, "previous", str(old.number))
-    client.set_registered_model_alias(MODEL, "champion", str(new.number))
     if "challenger" in new.aliases:
         client.delete_registered_model_alias(MODEL, "challenger")
 
@@ -221,7 +245,7 @@ def rollback(reason: str) -> tuple[Version, Version]:
     """Champion and previous change places; returns (new champion, old champion)."""
     with _locked() as client:
         current, previous = _alias(client, "champion"), _alias(client, "previous")
-        if not current or not previous:
+        if not current or not previous or current.number == previous.number:
             raise StageError("there is no previous champion to go back to")
         _move(client, previous, current)
         _append_log(action="rolled back", **{"from": current.number}, to=previous.number, digest=previous.digest, reason=reason or "rollback", evidence={})

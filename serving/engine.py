@@ -9,20 +9,21 @@ import numpy as np
 from symusic import Score
 
 from models.bundle import Bundle
-from models.compose import Composition, Take, compose
-from models.grammar import Plan
+from models.compose import Composition, Take, compose, requests_of
 from models.sampling import key_obeyed
 from models.scoring import bar_surprise, nats_per_note, piece_nats
 from models.tokens import Labels, NotRepresentable
-from music.descriptors import describe
+from music.descriptors import describe, describe_opening
 from music.errors import UnreadableScore
-from music.instruments import DRUMS, name_of
+from music.instruments import name_of
 from music.readers import read_midi
 from music.score import Limits, bar_table, normalise, to_midi
 from music.similarity import melody
 from serving.errors import Refused
 
-UPLOAD = Limits(max_bytes=2_000_000, max_quarters=8_000, max_notes=20_000, max_tracks=64)
+UPLOAD = Limits(max_bytes=2_000_000, max_quarters=4_000, max_notes=20_000, max_tracks=32)
+MAX_SCORED_CELLS, MAX_SCORED_TOKENS = 8_000, 16_000  # a few seconds of work; beyond it, score parts
+DEADLINE_S = 40.0  # of one compose request, inside the service's timeout of 60
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Judged:
     """A score with what the model and the descriptors say of it."""
 
     score: Score
+    opening: dict[str, float]  # descriptors of the first bars, which drift is measured on
     notes: int
     bars: int
     surprise_per_bar: list[float]
@@ -54,12 +56,15 @@ class Engine:
     def compose(self, asked: Composition) -> tuple[list[Take], list[Judged]]:
         """Takes and their scorecards. Raises Refused, naming what is known."""
         try:
-            takes = compose(self.network, self.tokenizer, asked)
-        except (NotRepresentable, ValueError) as error:
+            requests_of(self.tokenizer, asked)
+        except ValueError as error:
             raise Refused(str(error)) from error
-        labels = Labels(asked.style, asked.rhythm, asked.key)
+        try:
+            takes = compose(self.network, self.tokenizer, asked, deadline_s=DEADLINE_S)
+        except TimeoutError as error:
+            raise Refused(f"not written within {DEADLINE_S:.0f} s: ask for fewer bars, tracks or takes, or a lower temperature") from error
         wanted = {name: value for name, value in (("style", asked.style), ("rhythm", asked.rhythm), ("key", asked.key), ("metre", asked.metre), ("bars", asked.bars)) if value}
-        judged = [self._judge(take.score, labels) for take in takes]
+        judged = [self._judge(take.score, Labels()) for take in takes]  # without labels, like the reference of the percentile
         for take, card in zip(takes, judged, strict=True):
             card.scorecard["asked"] = wanted
             card.scorecard["obeyed"] = self._obeyed(take.score, asked)
@@ -77,16 +82,25 @@ class Engine:
     def score(self, midi: str, labels: Labels) -> Judged:
         """Judge a base64 MIDI file. Raises Refused for what is no music or not in the model's world."""
         try:
+            self.tokenizer.prefix(labels)
+        except ValueError as error:
+            raise Refused(str(error)) from error
+        try:
             raw = read_midi(base64.b64decode(midi, validate=True), UPLOAD)
             score = normalise(raw, ticks_per_quarter=self.tokenizer.ticks_per_quarter, velocity=self.tokenizer.velocity)
             return self._judge(score, labels)
         except binascii.Error as error:
             raise Refused(f"midi is not base64: {error}", "midi") from error
-        except (UnreadableScore, NotRepresentable, ValueError) as error:
+        except (UnreadableScore, NotRepresentable) as error:
             raise Refused(str(error), "midi") from error
 
     def _judge(self, score: Score, labels: Labels) -> Judged:
+        cells = len(bar_table(score)) * len(score.tracks)
+        if cells > MAX_SCORED_CELLS:
+            raise UnreadableScore(f"bars times tracks are {cells}; at most {MAX_SCORED_CELLS} are scored at once: send a part")
         ids, bar_starts = self.tokenizer.encode_score(score)
+        if len(ids) > MAX_SCORED_TOKENS:
+            raise UnreadableScore(f"the score has {score.note_num()} notes in {len(ids)} tokens; at most {MAX_SCORED_TOKENS} tokens are scored at once: send a part")
         nats = piece_nats(self.network, self.tokenizer, [(ids, bar_starts)], [labels])[0]
         each = nats_per_note([nats], [score.note_num()])
         run, owner = self._runs.longest_run(melody(score))
@@ -94,11 +108,11 @@ class Engine:
             "nats_per_note": round(each, 4), "percentile": round(float((self._reference < each).mean() * 100), 1), "descriptors": describe(score),
             "originality": {"longest_shared_run": run, "nearest": self._run_owners[owner] if owner >= 0 else ""},
         }  # fmt: skip
-        return Judged(score, score.note_num(), len(bar_starts), [round(float(x), 3) for x in bar_surprise(nats, bar_starts)], card)
+        return Judged(score, describe_opening(score), score.note_num(), len(bar_starts), [round(float(x), 3) for x in bar_surprise(nats, bar_starts)], card)
 
     def warm_up(self) -> None:
         """Pay the first-call costs (threads, hash tables) before a client does."""
-        plan = Plan((self.tokenizer.metres[0],), (self.tokenizer.programs[0],))
-        asked = Composition(bars=1, metre="/".join(map(str, plan.metres[0])), instruments=[p if p != DRUMS else DRUMS for p in plan.programs])
-        takes = compose(self.network, self.tokenizer, asked)
+        metre = "/".join(map(str, self.tokenizer.metres[0]))
+        takes = compose(self.network, self.tokenizer, Composition(bars=1, metre=metre, instruments=[self.tokenizer.programs[0]]))
+        self._runs.build()
         self.score(base64.b64encode(to_midi(takes[0].score)).decode(), Labels())

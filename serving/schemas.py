@@ -22,8 +22,8 @@ class ComposeRequest(_Strict):
     metre: Word = Field("", description="e.g. 6/8")
     tempo: float = Field(120.0, ge=20, le=400, description="quarters a minute, written into the MIDI file")
     bars: int = Field(8, ge=1, le=MAX_BARS, description="exactly this many")
-    instruments: list[Annotated[str | int, Field(union_mode="left_to_right")]] = Field(default_factory=list, max_length=16, description="one a track: General MIDI names, aliases such as fiddle, or numbers; -1 for drums")
-    seed: int | None = Field(None, ge=0, le=2**31 - 1, description="same seed and request, same answer; drawn and told where it is left out")
+    instruments: list[Annotated[Word | int, Field(union_mode="left_to_right")]] = Field(default_factory=list, max_length=16, description="one a track: General MIDI names, aliases such as fiddle, or numbers; -1 for drums")
+    seed: int | None = Field(None, ge=0, le=2**31 - 1 - MAX_TAKES, description="same seed and request, same answer; drawn and told where it is left out")
     temperature: float = Field(1.0, ge=0.05, le=3)
     top_p: float = Field(0.98, gt=0, le=1)
     n: int = Field(1, ge=1, le=MAX_TAKES, description="takes; take k has seed + k")
@@ -31,6 +31,8 @@ class ComposeRequest(_Strict):
     @model_validator(mode="after")
     def _bounded_work(self) -> "ComposeRequest":
         tracks = len(self.instruments) or (4 if self.style == "chorale" else 1)
+        if self.bars * tracks * self.n > 4 * MAX_CELLS:
+            raise ValueError(f"bars times tracks times takes are {self.bars * tracks * self.n}; at most {4 * MAX_CELLS} are written at once: ask for fewer")
         if self.bars * tracks > MAX_CELLS:
             raise ValueError(f"{self.bars} bars of {tracks} tracks are {self.bars * tracks} cells; at most {MAX_CELLS} are written at once: ask for fewer bars or tracks")
         return self

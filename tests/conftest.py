@@ -2,7 +2,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -85,8 +84,3 @@ def run(top: Path, *arguments: str, check: bool = True) -> subprocess.CompletedP
     if check and done.returncode:
         raise AssertionError(f"ostinato {' '.join(arguments)} failed:\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}")
     return done
-
-
-@pytest.fixture(scope="session")
-def ostinato() -> Callable[..., subprocess.CompletedProcess[str]]:
-    return run

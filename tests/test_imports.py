@@ -52,6 +52,30 @@ def test_every_dvc_stage_has_a_file_of_its_name() -> None:
             assert path.startswith("data/") or (ROOT / path).is_file(), f"{name} depends on {path}, which does not exist"
 
 
+PLUMBING = {"pipelines/params.py", "pipelines/files.py", "pipelines/tracking.py", "pipelines/progress.py"}  # change how a stage runs, not what it computes
+
+
+def code_of(path: str, seen: set[str] | None = None) -> set[str]:
+    """Our files that a file imports, directly or not."""
+    seen = seen if seen is not None else set()
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            for found in (name.replace(".", "/") + ".py" for name in names):
+                if (ROOT / found).is_file() and found not in seen | PLUMBING:
+                    seen.add(found)
+                    code_of(found, seen)
+    return seen
+
+
+def test_every_stage_depends_on_all_the_code_it_runs() -> None:
+    import yaml
+
+    for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items():
+        own = f"pipelines/{name}.py"
+        assert {path for path in stage["deps"] if path.endswith(".py")} == code_of(own) | {own}, name
+
+
 def test_files_stay_within_one_subject() -> None:
     for package in PACKAGES:
         for path in (ROOT / package).rglob("*.py"):

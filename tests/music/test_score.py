@@ -76,6 +76,17 @@ def test_a_metre_that_does_not_fit_the_grid_says_what_to_do() -> None:
         normalise(raw_score([(0, 480, 60)], metre=(5, 32)), ticks_per_quarter=12, velocity=80)
 
 
+@given(st.lists(st.tuples(st.integers(0, 9600), st.sampled_from([(4, 4), (3, 4), (1, 4), (6, 8), (5, 8)])), max_size=6))
+def test_bars_follow_each_other_whatever_the_changes_of_metre(changes: list[tuple[int, tuple[int, int]]]) -> None:
+    score = raw_score([(0, 9600, 60)])
+    score.time_signatures.clear()
+    for tick, metre in sorted(changes):
+        score.time_signatures.append(TimeSignature(tick, *metre))
+    bars = bar_table(normalise(score, ticks_per_quarter=12, velocity=80))
+    assert (bars[:-1, 0] + bars[:-1, 1] == bars[1:, 0]).all()
+    assert (bars[:, 1] == 48 * bars[:, 2] // bars[:, 3]).all(), "every bar is whole"
+
+
 def test_bars_reach_the_end_of_the_last_note() -> None:
     normal = normalise(raw_score([(0, 480 * 5, 60)]), ticks_per_quarter=12, velocity=80)
     bars = bar_table(normal)
