@@ -101,9 +101,10 @@ def compose_seconds(server: Any, bars: int, times: int = 30) -> list[float]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--without-tests", action="store_true")
+    parser.add_argument("--keep", type=Path, help="an empty folder for the clone, kept afterwards; default: a temporary one")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        scratch = Path(folder)
+        scratch = options.keep or Path(folder)
         top, log = scratch / "ostinato", scratch / "log"
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(top)], check=True)
         memory = PeakMemory()
