@@ -75,7 +75,8 @@ def copy_checkout(target: Path) -> Path:
 def environment(top: Path) -> dict[str, str]:
     """Environment of a command in another checkout: its own code, store and bento home."""
     kept = {k: v for k, v in os.environ.items() if k not in ("MLFLOW_TRACKING_URI", "BENTOML_HOME", "OSTINATO_HOME", "OSTINATO_LOG")}
-    return {**kept, "PYTHONPATH": str(top), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1", "PYTHONWARNINGS": "ignore"}
+    identity = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in (("NAME", "test"), ("EMAIL", "test@example.org"))}
+    return {**kept, **identity, "PYTHONPATH": str(top), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1", "PYTHONWARNINGS": "ignore"}
 
 
 def run(top: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
