@@ -23,10 +23,11 @@ from tests.server import served
 ROOT = Path(__file__).parent.parent
 
 
-def clean_environment() -> dict[str, str]:
-    """Our environment without what would make the clone use this checkout."""
+def clean_environment(top: Path) -> dict[str, str]:
+    """Our environment without what would make the clone use this checkout, and with the clone's own .venv active."""
     dropped = {"VIRTUAL_ENV", "PYTHONPATH", "OSTINATO_HOME", "MLFLOW_TRACKING_URI", "BENTOML_HOME", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
     path = os.pathsep.join(part for part in os.environ["PATH"].split(os.pathsep) if not part.startswith(str(ROOT)))
+    path = f"{top / '.venv/bin'}{os.pathsep}{path}"
     return {**{k: v for k, v in os.environ.items() if k not in dropped}, "PATH": path}
 
 
@@ -58,7 +59,7 @@ def timed(command: list[str], top: Path, log: Path) -> float:
     """Seconds of a command; its output goes to `log`."""
     begin = time.perf_counter()
     with log.open("ab") as handle:
-        done = subprocess.run(command, cwd=top, env=clean_environment(), stdout=handle, stderr=subprocess.STDOUT)
+        done = subprocess.run(["/usr/bin/env", *command], cwd=top, env=clean_environment(top), stdout=handle, stderr=subprocess.STDOUT)
     seconds = time.perf_counter() - begin
     print(f"{' '.join(command)}: {seconds:.1f} s", flush=True)
     if done.returncode:
@@ -82,7 +83,7 @@ def serving_megabytes(top: Path, scratch: Path) -> float:
     """Site-packages of the image's requirements without torch (whose size is its build's: CPU or CUDA), MB."""
     target = scratch / "image-site-packages"
     listed = [line for line in (top / "serving/requirements.txt").read_text().split() if not line.startswith("torch")]
-    subprocess.run([top / ".venv/bin/python", "-m", "pip", "install", "--quiet", "--target", target, "--constraint", top / "constraints.txt", *listed], check=True, env=clean_environment(), stdout=subprocess.DEVNULL)
+    subprocess.run([top / ".venv/bin/python", "-m", "pip", "install", "--quiet", "--target", target, "--constraint", top / "constraints.txt", *listed], check=True, env=clean_environment(top), stdout=subprocess.DEVNULL)
     assert not (target / "torch").exists()
     return sum(path.stat().st_size for path in target.rglob("*") if path.is_file() and "__pycache__" not in path.parts) / 1e6
 
@@ -110,10 +111,10 @@ def main() -> None:
         memory = PeakMemory()
         memory.start()
         install = timed(["make", "install"], top, log)
-        data = timed([".venv/bin/dvc", "repro", "tokenise"], top, log)
+        data = timed(["dvc", "repro", "tokenise"], top, log)
         rest = timed(["make", "repro"], top, log)
         peak = memory.stop()
-        noop = timed([".venv/bin/dvc", "repro"], top, log)
+        noop = timed(["dvc", "repro"], top, log)
         bare = bare_parse_seconds(top)
         metrics = json.loads((top / "reports/metrics.json").read_text())
         with served(top) as server:
