@@ -1,7 +1,7 @@
 """Muon for the matrices inside the layers, AdamW for the embedding and the norms, as one optimiser.
 
-Muon (Jordan et al. 2024) orthogonalises the momentum of each matrix; with it the starter model learns in four minutes what AdamW
-does not in ten: docs/decisions/0004-optimiser.md. Lightning and checkpoints see a single optimiser.
+Muon (Jordan et al. 2024) orthogonalises the momentum of each matrix; docs/decisions/0004-optimiser.md has it beside AdamW at equal
+steps. Lightning and checkpoints see a single optimiser.
 """
 
 from collections.abc import Callable

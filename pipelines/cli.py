@@ -37,7 +37,8 @@ def repro() -> None:
 
     with _plain_errors():
         load_params()
-        dvc = subprocess.run([sys.executable, "-m", "dvc", "repro"], env={**os.environ, "DVC_NO_ANALYTICS": "1"})
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # the stages' `python` is ours, active or not
+        dvc = subprocess.run([sys.executable, "-m", "dvc", "repro"], env={**os.environ, "DVC_NO_ANALYTICS": "1", "PATH": path})
         if dvc.returncode:
             raise StageError("dvc repro failed; the reason is above. If it says that another process holds a lock, another `dvc repro` is at work here: wait for it to end")
         version = registry.register(BUNDLE)
