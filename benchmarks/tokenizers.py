@@ -10,6 +10,7 @@ from miditok import REMI, TokenizerConfig
 from symusic import Score
 
 from benchmarks import report
+from models.shards import Shard
 from models.tokens import load_tokenizer
 
 PIECES = 400
@@ -17,8 +18,9 @@ BPE_VOCABULARY = 2000
 
 
 def main() -> None:
-    table = pq.read_table("data/prepared/scores.parquet", columns=["midi", "split", "notes"]).to_pylist()
-    train = [row for row in table if row["split"] == "train"]
+    table = pq.read_table("data/prepared/scores.parquet", columns=["piece_id", "midi", "notes"]).to_pylist()
+    known = {record["piece_id"] for record in Shard(Path("data/tokens"), "train").records}  # what our tokenizer has no token for is left out for all
+    train = [row for row in table if row["piece_id"] in known]
     train = train[:: max(len(train) // PIECES, 1)]
     scores = [Score.from_midi(row["midi"]) for row in train]
     notes = sum(row["notes"] for row in train)
