@@ -99,11 +99,34 @@ def compose_seconds(server: Any, bars: int, times: int = 30) -> list[float]:
     return seconds
 
 
+def serving_rows(ready: float, seconds: list[float]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Rows and targets of the served bento."""
+    rows = [
+        {"what": "ready after start", "measured": f"{ready:.1f} s"},
+        {"what": "compose 8 bars, p50 / p95", "measured": f"{statistics.median(seconds):.2f} / {sorted(seconds)[int(0.95 * len(seconds))]:.2f} s"},
+    ]
+    return rows, {"ready_seconds": report.target(ready, "<=", 15), "compose8_p50_s": report.target(statistics.median(seconds), "<=", 2)}
+
+
+def serving_again(top: Path) -> None:
+    """Measure the serving rows anew and keep the rest of the last result."""
+    past = json.loads((report.FOLDER / "starter.json").read_text())
+    with served(top):  # builds the bento if the code has changed; a start is timed with the bento built
+        pass
+    with served(top) as server:
+        rows, targets = serving_rows(server.seconds_to_ready, compose_seconds(server, bars=8))
+    new = {row["what"]: row for row in rows}
+    report.write("starter", [new.get(row["what"], row) for row in past["rows"]], {**past["targets"], **targets})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--without-tests", action="store_true")
     parser.add_argument("--keep", type=Path, help="an empty folder for the clone, kept afterwards; default: a temporary one")
+    parser.add_argument("--serving-of", type=Path, help="measure only the serving rows, in a checkout where `make repro` has run, and keep the others")
     options = parser.parse_args()
+    if options.serving_of:
+        return serving_again(options.serving_of)
     with tempfile.TemporaryDirectory() as folder:
         scratch = options.keep or Path(folder)
         top, log = scratch / "ostinato", scratch / "log"
@@ -131,19 +154,17 @@ def main() -> None:
         {"what": "nats per note, test split", "measured": f"{metrics['nats_per_note']:.3f}; n-gram of order {metrics['ngram_order']}: {metrics['ngram_nats_per_note']:.3f} ({metrics['below_ngram']:.1%} below)"},
         {"what": "valid samples", "measured": f"{metrics['validity']:.1%} of {metrics['samples']}"},
         {"what": "descriptor overlap with the test set", "measured": f"model {metrics['overlap']['model']['mean']['oa']:.3f}, n-gram {metrics['overlap']['ngram']['mean']['oa']:.3f}, train set {metrics['overlap']['train']['mean']['oa']:.3f}"},
-        {"what": "ready after start", "measured": f"{ready:.1f} s"},
         {"what": "image's site-packages without torch", "measured": f"{megabytes:.0f} MB"},
-        {"what": "compose 8 bars, p50 / p95", "measured": f"{statistics.median(seconds):.2f} / {sorted(seconds)[int(0.95 * len(seconds))]:.2f} s"},
     ]
+    served_rows, served_targets = serving_rows(ready, seconds)
     targets = {
         "repro_minutes": report.target(repro, "<=", 20), "install_minutes": report.target(install / 60, "<=", 6), "peak_gb": report.target(peak, "<=", 6), "noop_seconds": report.target(noop, "<=", 10),
         "prepare_minutes": report.target(data / 60, "<=", 3), "below_ngram": report.target(metrics["below_ngram"], ">=", 0.15), "validity": report.target(metrics["validity"], ">=", 1.0),
-        "overlap_gain": report.target(metrics["overlap_gain"], ">=", 0.0), "ready_seconds": report.target(ready, "<=", 15), "serving_mb": report.target(megabytes, "<=", 400),
-        "compose8_p50_s": report.target(statistics.median(seconds), "<=", 2),
+        "overlap_gain": report.target(metrics["overlap_gain"], ">=", 0.0), "serving_mb": report.target(megabytes, "<=", 400), **served_targets,
     }
     if tests is not None:
         targets["test_minutes"] = report.target(tests / 60, "<=", 12)
-    report.write("starter", rows, targets)
+    report.write("starter", [*rows, *served_rows], targets)
 
 
 if __name__ == "__main__":

@@ -13,16 +13,13 @@ from safetensors import safe_open
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file
 
+from models.errors import BundleError
 from models.network import Network, NetworkConfig
 from models.tokens import CellTokenizer, load_tokenizer
 from music.similarity import RunIndex
 
 MANIFEST = "bundle.json"
 FILES = ("model.safetensors", "config.json", "tokenizer.json", "profile.json", "melodies.safetensors", "evaluation.json", "lineage.json", "MODEL_CARD.md")
-
-
-class BundleError(ValueError):
-    """A bundle is missing, incomplete or changed; the message says which file."""
 
 
 def file_digests(folder: Path) -> dict[str, str]:

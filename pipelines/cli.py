@@ -21,7 +21,7 @@ BUNDLE = Path("bundle")
 @contextmanager
 def _plain_errors() -> Iterator[None]:
     """What a person can mend is one line and exit code 1."""
-    from models.bundle import BundleError
+    from models.errors import BundleError
 
     try:
         yield
@@ -164,7 +164,8 @@ def package() -> None:
 @app.command()
 def serve(port: int = 3000, host: str = "127.0.0.1", workers: int = 1) -> None:
     """Serve the champion's bento (built if need be)."""
-    from pipelines.package import bento_environment
+    from pipelines import registry
+    from pipelines.package import bento_environment, bento_tag_of, is_built
     from pipelines.tracking import home
 
     with _plain_errors():
@@ -174,7 +175,10 @@ def serve(port: int = 3000, host: str = "127.0.0.1", workers: int = 1) -> None:
                 probe.bind((host, port))
             except OSError as error:
                 raise StageError(f"cannot listen on {host}:{port} ({error.strerror}): end what uses the port, or choose another with --port") from None
-        tag = _package()
+        version = registry.champion()
+        tag = bento_tag_of(version.digest) if version else ""
+        if not tag or not is_built(tag):
+            tag = _package()
         environment = bento_environment()
         environment.setdefault("OSTINATO_LOG", str(home() / "log"))
         drift = load_params().drift

@@ -6,11 +6,13 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from models.bundle import Bundle, copy_bundle
 from pipelines.files import StageError
 from pipelines.tracking import home
+
+if TYPE_CHECKING:
+    from models.bundle import Bundle
 
 NAME = "ostinato"
 PACKAGES = ("music", "models", "serving", "monitoring")
@@ -35,7 +37,19 @@ def _bentoml() -> Any:
     return bentoml
 
 
-def store_model(bundle: Bundle) -> str:
+def bento_tag_of(digest: str) -> str:
+    """Tag of the bento of a bundle with the code as it is now."""
+    return f"{NAME}:{digest[:16]}-{_code_digest()}"
+
+
+def is_built(bento_tag: str) -> bool:
+    """True where the store has the whole bento; looks at the file system, because loading bentoml takes seconds."""
+    folder = Path(bento_environment()["BENTOML_HOME"]) / "bentos" / NAME / bento_tag.partition(":")[2]
+    dockerfile = folder / "env/docker/Dockerfile"
+    return dockerfile.is_file() and "HEALTHCHECK" in dockerfile.read_text()
+
+
+def store_model(bundle: "Bundle") -> str:
     """Put a bundle in the model store once; returns its tag `ostinato:<digest16>`."""
     bentoml = _bentoml()
     tag = f"{NAME}:{bundle.tag}"
@@ -43,18 +57,20 @@ def store_model(bundle: Bundle) -> str:
         bentoml.models.get(tag)
     except bentoml.exceptions.NotFound:
         with bentoml.models.create(tag, labels={"digest": bundle.digest[:63], "licence": bundle.lineage["licence"]}) as model:
+            from models.bundle import copy_bundle
+
             copy_bundle(bundle, Path(model.path))
     return tag
 
 
-def build(bundle: Bundle, licences_served: tuple[str, ...], version: str) -> str:
+def build(bundle: "Bundle", licences_served: tuple[str, ...], version: str) -> str:
     """Build the bento of a bundle once; returns its tag. Raises StageError where the licence class may not be served."""
     licence = bundle.lineage["licence"]
     if licence not in licences_served:
         raise StageError(f"the bundle's licence class is {licence}; package.licences_served lets {', '.join(licences_served)}. Train on other data (prepare.licences) or change it")
     bentoml = _bentoml()
     tag = store_model(bundle)
-    bento_tag = f"{NAME}:{bundle.tag}-{_code_digest()}"
+    bento_tag = bento_tag_of(bundle.digest)
     try:
         _add_health_check(Path(bentoml.bentos.get(bento_tag).path) / "env/docker/Dockerfile")  # a build killed before its last step lacks it
         return bento_tag

@@ -12,15 +12,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from models.bundle import Bundle, open_bundle
 from pipelines.files import StageError
-from pipelines.gate import Verdict, judge
 from pipelines.params import Gate
 from pipelines.tracking import git_commit, home, open_experiment
+
+if TYPE_CHECKING:  # loaded by the functions that use them: `ostinato serve` asks for the champion and should not wait for torch
+    from models.bundle import Bundle
+    from pipelines.gate import Verdict
 
 MODEL = "ostinato"
 ALIASES = ("champion", "challenger", "previous")
@@ -139,9 +141,11 @@ def settled(version: Version) -> str:
     return ""
 
 
-def bundle_of(version: Version) -> Bundle:
+def bundle_of(version: Version) -> "Bundle":
     """The bundle of a version, fetched from the store once and checked against its digest."""
     import mlflow
+
+    from models.bundle import copy_bundle, open_bundle
 
     target = home() / "bundles" / version.digest[:16]
     if not (target / "bundle.json").exists():
@@ -149,8 +153,6 @@ def bundle_of(version: Version) -> Bundle:
         fetched = Path(mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{MODEL}/{version.number}/artifacts/bundle"))
         partial = target.with_name(f"{target.name}.{os.getpid()}.part")
         partial.mkdir(parents=True, exist_ok=True)
-        from models.bundle import copy_bundle
-
         copy_bundle(open_bundle(fetched), partial)
         try:
             partial.rename(target)
@@ -167,6 +169,8 @@ def bundle_of(version: Version) -> Bundle:
 def register(folder: Path) -> Version:
     """Register a sealed bundle; the same bundle twice gives the same version. New versions become the challenger."""
     import mlflow
+
+    from models.bundle import open_bundle
 
     bundle = open_bundle(folder)
     with _locked() as client:
@@ -196,11 +200,13 @@ def register(folder: Path) -> Version:
         return next(v for v in versions(client) if v.number == int(created.version))
 
 
-def promote(gate: Gate, number: int | None = None, *, force: bool = False, reason: str = "") -> tuple[Version, Verdict]:
+def promote(gate: Gate, number: int | None = None, *, force: bool = False, reason: str = "") -> "tuple[Version, Verdict]":
     """Make a version (default: the newest) the champion if the gate lets it; returns it with the verdict.
 
     Raises NotPromoted with the verdict where the gate refuses and it is not forced; a forced promotion needs a reason and is logged.
     """
+    from pipelines.gate import judge
+
     if force and not reason.strip():
         raise StageError("--force needs --reason: the promotion log must say why the gate was overruled")
     with _locked() as client:
@@ -226,8 +232,8 @@ def promote(gate: Gate, number: int | None = None, *, force: bool = False, reaso
         return chosen, verdict
 
 
-def _stored_verdict(stored: dict[str, Any]) -> Verdict:
-    from pipelines.gate import Check
+def _stored_verdict(stored: dict[str, Any]) -> "Verdict":
+    from pipelines.gate import Check, Verdict
 
     checks = tuple(Check(c["name"], float("nan") if c["value"] is None else c["value"], c["op"], c["threshold"]) for c in stored["checks"])
     return Verdict(stored["candidate"], stored["champion"], checks)

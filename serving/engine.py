@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,5 +115,5 @@ class Engine:
         """Pay the first-call costs (threads, hash tables) before a client does."""
         metre = "/".join(map(str, self.tokenizer.metres[0]))
         takes = compose(self.network, self.tokenizer, Composition(bars=1, metre=metre, instruments=[self.tokenizer.programs[0]]))
-        self._runs.build()
+        threading.Thread(target=self._runs.build, daemon=True).start()  # two seconds of tables; until then each is made when asked for
         self.score(base64.b64encode(to_midi(takes[0].score)).decode(), Labels())
