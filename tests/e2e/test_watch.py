@@ -146,8 +146,9 @@ def test_the_tools_accept_the_configuration(command: list[str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_compose_file_is_valid_and_refuses_to_start_without_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_compose_file_is_valid_and_refuses_to_start_without_passwords(tiny_line: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     need("docker-compose")
+    monkeypatch.setenv("OSTINATO_IMAGE_CONTEXT", str(tiny_line / ".ostinato/image"))  # docker-compose asks that the build context is there
     for name in ("POSTGRES_PASSWORD", "STORE_PASSWORD", "GRAFANA_PASSWORD"):
         monkeypatch.delenv(name, raising=False)
     refused = subprocess.run(["docker-compose", "config"], cwd=ROOT, capture_output=True, text=True)
