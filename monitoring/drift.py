@@ -5,11 +5,13 @@ size; without drift PSI is about (1/n + 1/m) times a chi-squared variable with b
 which gives the threshold here, at a level shared by all descriptors (Bonferroni).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import chi2
+
+from monitoring.log import Row
 
 BINS = 10
 SIDES = {"input": "data", "output": "samples"}  # side of the log -> part of the profile it is compared with
@@ -46,6 +48,21 @@ def psi(reference: np.ndarray, current: np.ndarray, bins: int = BINS) -> tuple[f
 def threshold(n: int, m: int, bins: int, alpha: float) -> float:
     """PSI that is exceeded with probability `alpha` where nothing has drifted."""
     return float((1 / n + 1 / m) * chi2.ppf(1 - alpha, max(bins - 1, 1)))
+
+
+def descriptor_columns(rows: Iterable[Row], model: str) -> dict[str, dict[str, list[float]]]:
+    """{side: {descriptor: values}} of the rows of one model that carry descriptors: what `find_drift` compares."""
+    columns: dict[str, dict[str, list[float]]] = {side: {} for side in SIDES}
+    for row in rows:
+        if row.side in columns and row.model == model:
+            for name, value in row.descriptors.items():
+                columns[row.side].setdefault(name, []).append(value)
+    return columns
+
+
+def rows_on(columns: Mapping[str, Mapping[str, Sequence[float]]], side: str) -> int:
+    """How many rows a side of `descriptor_columns` rests on."""
+    return max((len(values) for values in columns.get(side, {}).values()), default=0)
 
 
 def find_drift(profile: Mapping[str, Mapping[str, Sequence[float]]], rows: Mapping[str, Mapping[str, Sequence[float]]], alpha: float, min_rows: int) -> list[Drift]:

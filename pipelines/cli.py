@@ -195,7 +195,7 @@ def drift(
     since: Annotated[str, typer.Option(help="only rows from this ISO time on")] = "",
 ) -> None:
     """Compare the log with the champion's reference profile."""
-    from monitoring.drift import find_drift
+    from monitoring.drift import descriptor_columns, find_drift, rows_on
     from monitoring.log import EventLog
     from pipelines.tracking import home
 
@@ -206,14 +206,9 @@ def drift(
             raise StageError(f"no log in {folder}: serve and ask for something first, or name the folder with --log")
         events = EventLog(folder)
         knobs = load_params().drift
-        rows = [row for row in events.rows(since) if row.kind == "answer" and row.side and row.model == bundle.tag]
-        columns: dict[str, dict[str, list[float]]] = {}
-        for row in rows:
-            for name, value in row.descriptors.items():
-                columns.setdefault(row.side, {}).setdefault(name, []).append(value)
+        columns = descriptor_columns(events.rows(since), bundle.tag)
         found = find_drift(bundle.profile, columns, knobs.alpha, knobs.min_rows)
-        counts = {side: sum(row.side == side for row in rows) for side in ("input", "output")}
-        typer.echo(f"{counts['input']} inputs, {counts['output']} outputs of model {bundle.tag}; {events.broken()} broken lines")
+        typer.echo(f"{rows_on(columns, 'input')} inputs, {rows_on(columns, 'output')} outputs of model {bundle.tag}; {events.broken()} broken lines")
         if not found:
             typer.echo(f"too few rows to say anything: at least {knobs.min_rows} of a side are needed (drift.min_rows)")
         for d in sorted(found, key=lambda d: (d.side, -d.psi / d.threshold)):

@@ -27,11 +27,10 @@ from music.score import first_bars, to_midi
 from music.similarity import RunIndex, melody
 from pipelines.card import write_model_card
 from pipelines.files import run_stage, write_csv, write_json
-from pipelines.params import Evaluate, Params, load_params
+from pipelines.params import LICENCE_CLASSES, Evaluate, Params, load_params
 
 TOKENS, PRETRAINED = Path("data/tokens"), Path("data/pretrain")
 METRICS, PLOTS, SAMPLES, BUNDLE = Path("reports/metrics.json"), Path("reports/plots"), Path("samples"), Path("bundle")
-LICENCE_ORDER = ("public-domain", "permissive", "share-alike", "unstated", "non-commercial", "restricted")
 
 
 def load_network(folder: Path) -> Network:
@@ -124,7 +123,7 @@ def lineage(params: Params) -> dict[str, Any]:
         collections[row["collection"]]["licence"] = row["licence"]
     training = json.loads((PRETRAINED / "training.json").read_text())
     return {
-        "licence": max(classes, key=LICENCE_ORDER.index), "collections": dict(sorted(collections.items())),
+        "licence": max(classes, key=LICENCE_CLASSES.index), "collections": dict(sorted(collections.items())),
         "data_digest": data_digest(TOKENS), "split_seed": params.prepare.seed, "training_seed": params.pretrain.seed,
         "network": params.network.size, "training": {name: training[name] for name in ("steps", "minutes", "parameters", "valid_nats_per_note")},
     }  # fmt: skip

@@ -1,5 +1,6 @@
 """Package: the champion's bundle in the BentoML model store under its digest, and a bento pinned to it with serving's needs only."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -95,8 +96,6 @@ def build(bundle: "Bundle", licences_served: tuple[str, ...], version: str) -> s
 
 def _code_digest() -> str:
     """Eight digits over the packaged code: a changed service is another bento of the same model."""
-    import hashlib
-
     digest = hashlib.sha256()
     for package in PACKAGES:
         for path in sorted(Path(package).rglob("*")):

@@ -2,13 +2,13 @@
 
 import difflib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-LICENCE_CLASSES = ("public-domain", "permissive", "share-alike", "unstated", "non-commercial", "restricted")
 Licence = Literal["public-domain", "permissive", "share-alike", "unstated", "non-commercial", "restricted"]
+LICENCE_CLASSES: tuple[str, ...] = get_args(Licence)  # most open first
 
 
 class ParamsError(ValueError):

@@ -20,7 +20,7 @@ from models.bundle import open_bundle
 from models.compose import Composition
 from models.tokens import Labels
 from monitoring import metrics
-from monitoring.drift import STATUSES, find_drift
+from monitoring.drift import SIDES, STATUSES, descriptor_columns, find_drift, rows_on
 from monitoring.log import EventLog, Row
 from serving.engine import Engine, Judged
 from serving.middleware import CheckRequests, CountRequests, OneErrorShape, ServeMetrics
@@ -148,16 +148,10 @@ class Ostinato:
                 logger.exception("the drift watch failed; it tries again in %.0f s", DRIFT_EVERY_S)
 
     def _look_for_drift(self) -> None:
-        columns: dict[str, dict[str, list[float]]] = {"input": {}, "output": {}}
-        counts = {"input": 0, "output": 0}
         since = datetime.now(timezone.utc) - timedelta(hours=DRIFT_WINDOW_H)
-        for row in self._log.rows(since.isoformat(timespec="milliseconds")):
-            if row.side in columns and row.descriptors and row.model == MODEL:
-                counts[row.side] += 1
-                for name, value in row.descriptors.items():
-                    columns[row.side].setdefault(name, []).append(value)
-        for side, count in counts.items():
-            metrics.DRIFT_ROWS.labels(side).set(count)
+        columns = descriptor_columns(self._log.rows(since.isoformat(timespec="milliseconds")), MODEL)
+        for side in SIDES:
+            metrics.DRIFT_ROWS.labels(side).set(rows_on(columns, side))
         profile: dict[str, Any] = self._bundle.profile
         for drift in find_drift(profile, columns, DRIFT_ALPHA, DRIFT_MIN_ROWS):
             metrics.DRIFT_PSI.labels(drift.descriptor, drift.side).set(drift.psi / drift.threshold)
