@@ -4,10 +4,13 @@ from dataclasses import dataclass, field
 
 from symusic import Score
 
-from models.decoding import NetworkNext, Request, generate
+from models.decoding import Decoder
+from models.fill import FillRequest, empty, fill
 from models.grammar import Plan
-from models.network import Network
-from models.tokens import CellTokenizer, Labels
+from models.layout import CellAsks
+from models.locks import Locks
+from models.tokens import CellTokenizer, Labels, TrackAsk
+from music.cells import BY_NAME, PER_BAR, tempo_class
 from music.instruments import program_of
 from music.score import DEFAULT_TEMPO_QPM, to_midi
 
@@ -15,8 +18,21 @@ DEFAULT_METRE = "4/4"
 
 
 @dataclass(frozen=True)
+class BarAsk:
+    """Density or polyphony of one cell; bar and track count from 1. None: not asked."""
+
+    bar: int
+    track: int = 1
+    density: float | None = None
+    polyphony: float | None = None
+
+
+@dataclass(frozen=True)
 class Composition:
-    """What is asked. Empty strings and lists are left to the model (metre and instruments: to the defaults below)."""
+    """What is asked. Empty strings, lists and None are left to the model (metre and instruments: to the defaults below).
+
+    controls: numbers by name (music/cells.py) asked of every track; track_controls: of each track, over `controls`.
+    """
 
     style: str = ""
     rhythm: str = ""
@@ -24,7 +40,12 @@ class Composition:
     metre: str = ""
     bars: int = 8
     instruments: list[str | int] = field(default_factory=list)
-    tempo: float = DEFAULT_TEMPO_QPM
+    tempo: float | None = None
+    controls: dict[str, float] = field(default_factory=dict)
+    track_controls: list[dict[str, float]] = field(default_factory=list)
+    bar_controls: list[BarAsk] = field(default_factory=list)
+    locks: Locks = field(default_factory=Locks)
+    guidance: float = 1.0
     seed: int = 0
     temperature: float = 1.0
     top_p: float = 0.98
@@ -51,22 +72,52 @@ def default_programs(tokenizer: CellTokenizer, style: str) -> tuple[int, ...]:
     return (next((p for p in (40, 52, 0) if p in tokenizer.programs), tokenizer.programs[0]),)
 
 
-def requests_of(tokenizer: CellTokenizer, asked: Composition) -> list[Request]:
-    """One decoding request for each of the n takes. Raises ValueError (of which NotRepresentable is one) naming what is known."""
+def classes_of(values: dict[str, float]) -> tuple[tuple[str, int], ...]:
+    """Classes of control values, in the order of the vocabulary. Raises ValueError naming the known controls."""
+    unknown = set(values) - set(BY_NAME)
+    if unknown:
+        raise ValueError(f"unknown control {', '.join(sorted(unknown))}; known are {', '.join(f'{c.name} ({c.unit})' for c in BY_NAME.values())}")
+    return tuple((name, control.class_of(values[name])) for name, control in BY_NAME.items() if name in values)
+
+
+def track_asks(programs: tuple[int, ...], common: dict[str, float], each: list[dict[str, float]]) -> tuple[TrackAsk, ...]:
+    """What is asked of every track. Raises ValueError where there are controls for more tracks than there are."""
+    if len(each) > len(programs):
+        raise ValueError(f"controls for {len(each)} tracks, but there are {len(programs)}: name the instruments too, one a track")
+    own = [*each, *([{}] * (len(programs) - len(each)))]
+    return tuple(TrackAsk(program, classes_of({**common, **mine})) for program, mine in zip(programs, own, strict=True))
+
+
+def cell_asks(asks: list[BarAsk], bars: int, tracks: int) -> CellAsks:
+    """Classes asked of single cells. Raises ValueError for a cell that is not there."""
+    found: CellAsks = {}
+    for ask in asks:
+        if not 1 <= ask.bar <= bars or not 1 <= ask.track <= tracks:
+            raise ValueError(f"there is no bar {ask.bar} of track {ask.track}: the piece has {bars} bars and {tracks} tracks, counted from 1")
+        found[ask.bar - 1, ask.track - 1] = classes_of({name: value for name in PER_BAR if (value := getattr(ask, name)) is not None})
+    return found
+
+
+def requests_of(tokenizer: CellTokenizer, asked: Composition) -> list[FillRequest]:
+    """One request for each of the n takes. Raises ValueError (of which NotRepresentable and LockError are kinds) naming what is known."""
     metre = asked.metre or (DEFAULT_METRE if tuple(int(x) for x in DEFAULT_METRE.split("/")) in tokenizer.metres else "/".join(map(str, tokenizer.metres[0])))
     tokenizer.id_of("Bar", metre)
     numerator, denominator = (int(part) for part in metre.split("/"))
     programs = tuple(program_of(name) for name in asked.instruments) or default_programs(tokenizer, asked.style)
-    for program in programs:
+    for k, program in enumerate(programs):
         tokenizer.id_of("Program", program)
-    labels = Labels(asked.style, asked.rhythm, asked.key, asked.bars if asked.bars <= tokenizer.max_bars_control else 0)
-    tokenizer.prefix(labels)
+        asked.locks.allowed_pitches(k, program < 0)
+    tempo = tempo_class(asked.tempo) if asked.tempo is not None else ""
+    labels = Labels(asked.style, asked.rhythm, asked.key, asked.bars, tempo=tempo if tempo in tokenizer.tempo_classes else "",
+                    tracks=track_asks(programs, asked.controls, asked.track_controls))  # fmt: skip
+    tokenizer.prefix(Labels(asked.style, asked.rhythm, asked.key))
     plan = Plan(((numerator, denominator),) * asked.bars, programs)
-    return [Request(plan, labels, asked.seed + take, asked.temperature, asked.top_p) for take in range(asked.n)]
+    cells = cell_asks(asked.bar_controls, asked.bars, len(programs))
+    return [FillRequest(plan, empty(plan), labels, asked.seed + take, None, asked.locks, cells, asked.temperature, asked.top_p, asked.guidance, asked.tempo or DEFAULT_TEMPO_QPM)
+            for take in range(asked.n)]  # fmt: skip
 
 
-def compose(network: Network, tokenizer: CellTokenizer, asked: Composition, deadline_s: float | None = None) -> list[Take]:
+def compose(decoder: Decoder, tokenizer: CellTokenizer, asked: Composition, deadline_s: float | None = None) -> list[Take]:
     """Write `asked.n` pieces of exactly `asked.bars` bars; take k is drawn with the seed `asked.seed + k`. Raises TimeoutError past the deadline."""
     requests = requests_of(tokenizer, asked)
-    written = generate(NetworkNext(network, tokenizer), tokenizer, requests, deadline_s)
-    return [Take(tokenizer.decode_ids(ids, asked.tempo), len(ids), request.seed) for request, ids in zip(requests, written, strict=True)]
+    return [Take(filled.score, len(filled.ids), request.seed) for request, filled in zip(requests, fill(decoder, tokenizer, requests, deadline_s), strict=True)]

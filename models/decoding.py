@@ -1,87 +1,85 @@
-"""Decoding: batches of sequences under the grammar, with a preallocated KV cache and a seed for each request."""
+"""Decoding: continuous batches of sequences under the grammar. Requests join and leave between tokens; each has a seed of its own."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
 
-from models.grammar import Grammar, Plan
+from models.grammar import Grammar, Script
 from models.network import KVCache, Network
-from models.tokens import CellTokenizer, Labels
 
 
-@dataclass(frozen=True)
-class Request:
-    """One sequence to write. `temperature` scales logits; `top_p` keeps the smallest set of tokens with that probability."""
+class Decoder(Protocol):
+    """A back end: next-token scores (log probabilities up to a constant) of up to `slots` sequences, each of at most `context` tokens."""
 
-    plan: Plan
-    labels: Labels
+    context: int
+    slots: int
+
+    def prefill(self, slot: int, ids: Sequence[int]) -> np.ndarray:
+        """Forget what the slot held, read `ids`, give the scores (V,) of the next token."""
+        ...
+
+    def extend(self, slot: int, ids: Sequence[int]) -> np.ndarray:
+        """Read more tokens in one pass, give the scores (V,) of the next."""
+        ...
+
+    def step(self, slots: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        """Read one token in each of `slots` (n,), give the scores (n, V)."""
+        ...
+
+
+class TorchDecoder:
+    """The network itself, with one preallocated cache a slot."""
+
+    def __init__(self, network: Network, slots: int = 1) -> None:
+        self._network, self.context, self.slots = network.eval(), network.config.context, slots
+        self._store = torch.zeros(network.config.layers, 2, slots, network.config.heads, self.context, network.config.width // network.config.heads)
+        self._length = torch.zeros(slots, dtype=torch.long)
+
+    def prefill(self, slot: int, ids: Sequence[int]) -> np.ndarray:
+        self._length[slot] = 0
+        return self.extend(slot, ids)
+
+    @torch.inference_mode()
+    def extend(self, slot: int, ids: Sequence[int]) -> np.ndarray:
+        cache = KVCache.over(self._store[:, :, slot : slot + 1], int(self._length[slot]))
+        hidden = self._network.hidden(torch.tensor(ids)[None], cache)[:, -1]
+        self._length[slot] += len(ids)
+        return self._network.logits(hidden)[0].double().numpy()
+
+    @torch.inference_mode()
+    def step(self, slots: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        rows = torch.from_numpy(slots)
+        hidden = self._network.hidden_of_rows(torch.from_numpy(tokens), self._store, rows, self._length[rows])
+        self._length[rows] += 1
+        return self._network.logits(hidden).double().numpy()
+
+
+@dataclass
+class Job:
+    """One sequence to write. `prompt(written)` is what the network reads before the next token, given what is written so far.
+
+    temperature scales the scores; top_p keeps the smallest set of tokens with that probability (Holtzman et al. 2020). With
+    `free_prompt`, the same without controls, scores are free + guidance * (asked - free): classifier-free guidance (Ho & Salimans 2022).
+    """
+
+    script: Script
+    prompt: Callable[[Sequence[int]], list[int]]
     seed: int
     temperature: float = 1.0
     top_p: float = 1.0
+    guidance: float = 1.0
+    free_prompt: Callable[[Sequence[int]], list[int]] | None = None
+    deadline: float = float("inf")  # on time.monotonic()
+    cancelled: bool = False
 
-
-class NextToken(Protocol):
-    """Gives log probabilities (R, V), up to a constant, of the next token of each row; told of each choice."""
-
-    def start(self, requests: Sequence[Request]) -> np.ndarray: ...
-    def step(self, tokens: np.ndarray, bars: np.ndarray) -> np.ndarray: ...
-    def keep(self, rows: np.ndarray) -> None: ...
-
-
-class NetworkNext:
-    """Next-token scores of the network. When the cache is full it is rebuilt from the last half context of each row."""
-
-    def __init__(self, network: Network, tokenizer: CellTokenizer) -> None:
-        self._network, self._tokenizer = network.eval(), tokenizer
-
-    def start(self, requests: Sequence[Request]) -> np.ndarray:
-        self._requests = list(requests)
-        self._bodies: list[list[int]] = [[] for _ in requests]
-        self._bar_at: list[list[int]] = [[] for _ in requests]  # index in the body of each Bar token
-        return self._refill()
-
-    def _prompt(self, row: int) -> list[int]:
-        """Control tokens and the tail of what is written: all of it, or from the first bar inside the last half context."""
-        request, body, bar_at = self._requests[row], self._bodies[row], self._bar_at[row]
-        bar = next((b for b, at in enumerate(bar_at) if len(body) - at <= self._network.config.context // 2), len(bar_at))
-        at = bar_at[bar] if bar < len(bar_at) else max(len(body) - self._network.config.context // 2, 0)
-        left = len(request.plan.metres) - min(bar, len(bar_at) - 1 if bar_at else 0)
-        asked = left if 0 < left <= self._tokenizer.max_bars_control and request.labels.bars else 0
-        return self._tokenizer.prefix(replace(request.labels, bars=asked, excerpt=at > 0)) + body[at:]
-
-    def _refill(self) -> np.ndarray:
-        prompts = [self._prompt(row) for row in range(len(self._requests))]
-        width = max(len(prompt) for prompt in prompts)
-        ids = torch.zeros(len(prompts), width, dtype=torch.long)
-        for row, prompt in enumerate(prompts):
-            ids[row, width - len(prompt) :] = torch.tensor(prompt)
-        self._pad = torch.tensor([width - len(prompt) for prompt in prompts])
-        self._cache = KVCache(self._network.config, len(prompts))
-        return self._run(ids)
-
-    def _run(self, ids: torch.Tensor) -> np.ndarray:
-        with torch.inference_mode():
-            return self._network(ids, self._cache, self._pad)[:, -1].double().numpy()
-
-    def step(self, tokens: np.ndarray, bars: np.ndarray) -> np.ndarray:
-        for row, token in enumerate(tokens):
-            if bars[row] >= len(self._bar_at[row]):
-                self._bar_at[row].append(len(self._bodies[row]))
-            self._bodies[row].append(int(token))
-        if self._cache.length == self._cache.context:
-            return self._refill()
-        return self._run(torch.from_numpy(tokens)[:, None])
-
-    def keep(self, rows: np.ndarray) -> None:
-        self._requests = [self._requests[int(row)] for row in rows]
-        self._bodies = [self._bodies[int(row)] for row in rows]
-        self._bar_at = [self._bar_at[int(row)] for row in rows]
-        self._pad = self._pad[rows]
-        self._cache.store = self._cache.store[:, :, rows]
+    @property
+    def slots(self) -> int:
+        return 2 if self.free_prompt is not None and self.guidance != 1.0 else 1
 
 
 def choose(scores: np.ndarray, legal: np.ndarray, draws: np.ndarray, temperature: np.ndarray, top_p: np.ndarray) -> np.ndarray:
@@ -89,43 +87,145 @@ def choose(scores: np.ndarray, legal: np.ndarray, draws: np.ndarray, temperature
 
     Example: probabilities .5 .3 .2 and top_p .6 keep the first two (.5 alone is short of .6), then draw among .625 .375.
     """
-    scaled = np.where(legal, scores / temperature[:, None], -np.inf)
-    weights = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    weights /= weights.sum(axis=1, keepdims=True)
-    order = np.argsort(-weights, axis=1, kind="stable")
-    ranked = np.take_along_axis(weights, order, axis=1)
-    cumulative = ranked.cumsum(axis=1)
-    ranked[cumulative - ranked >= top_p[:, None]] = 0.0
-    cumulative = ranked.cumsum(axis=1)
-    pick = (cumulative <= (draws * cumulative[:, -1])[:, None]).sum(axis=1)
-    pick = np.minimum(pick, (ranked > 0).sum(axis=1) - 1)
-    return order[np.arange(len(order)), pick]
+    picked = np.empty(len(scores), dtype=np.int64)
+    for row in range(len(scores)):  # few tokens are legal: sorting those of one row is faster than all of a batch
+        tokens = np.flatnonzero(legal[row])
+        if len(tokens) == 1:
+            picked[row] = tokens[0]
+            continue
+        scaled = scores[row, tokens] / temperature[row]
+        weights = np.exp(scaled - scaled.max())
+        order = np.argsort(-weights, kind="stable")
+        cumulative = weights[order].cumsum()
+        kept = int(np.searchsorted(cumulative, top_p[row] * cumulative[-1], side="left")) + 1
+        cumulative = cumulative[:kept]
+        picked[row] = tokens[order[min(int(np.searchsorted(cumulative, draws[row] * cumulative[-1], side="right")), len(cumulative) - 1)]]
+    return picked
 
 
-def generate(model: NextToken, tokenizer: CellTokenizer, requests: Sequence[Request], deadline_s: float | None = None) -> list[np.ndarray]:
-    """Token sequences (without control tokens, with EOS), one a request, all decoded together. Raises TimeoutError past the deadline."""
-    end = time.monotonic() + deadline_s if deadline_s is not None else float("inf")
-    grammar = Grammar(tokenizer, [request.plan for request in requests])
-    generators = [np.random.default_rng(request.seed) for request in requests]
-    temperature = np.array([request.temperature for request in requests])
-    top_p = np.array([request.top_p for request in requests])
-    written: list[list[int]] = [[] for _ in requests]
-    active = np.arange(len(requests))
-    scores = model.start(requests)
-    while True:
-        if time.monotonic() > end:
-            raise TimeoutError(f"decoding took more than {deadline_s} s")
-        draws = np.array([generators[i].random() for i in active])
-        tokens = choose(scores, grammar.mask(), draws, temperature[active], top_p[active])
-        grammar.advance(tokens)
-        for i, token in zip(active, tokens, strict=True):
-            written[i].append(int(token))
-        bars = grammar.bar_of()
-        if grammar.finished.any():
-            rows = np.flatnonzero(~grammar.finished)
-            if not len(rows):
-                return [np.array(ids, dtype=np.uint16) for ids in written]
-            grammar.keep(rows)
-            model.keep(rows)
-            active, tokens, bars = active[rows], tokens[rows], bars[rows]
-        scores = model.step(tokens, bars)
+@dataclass
+class _Row:
+    """A job at work in some slots of the decoder."""
+
+    job: Job
+    slots: list[int]
+    random: np.random.Generator
+    written: list[int]
+    lengths: int = 0  # tokens in the slots
+    scores: np.ndarray | None = None  # (slots, V) of the next token
+
+
+class Batch:
+    """Jobs at work together. `admit` while `room_for`; `step` moves each by one choice and gives those that are done."""
+
+    def __init__(self, decoder: Decoder, grammar: Grammar) -> None:
+        self._decoder, self._grammar = decoder, grammar
+        self._free = list(range(decoder.slots))
+        self._rows: dict[int, _Row] = {}  # by first slot
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def room_for(self, job: Job) -> bool:
+        return len(self._free) >= job.slots
+
+    def admit(self, job: Job) -> None:
+        """Read the prompt of a job and let it take part. Raises ValueError where the decoder has fewer slots than it needs."""
+        if job.slots > self._decoder.slots:
+            raise ValueError(f"guidance needs {job.slots} slots; the decoder has {self._decoder.slots}")
+        slots = [self._free.pop(0) for _ in range(job.slots)]
+        row = _Row(job, slots, np.random.default_rng(job.seed), [])
+        self._grammar.join(slots[0], job.script)
+        self._rows[slots[0]] = row
+        row.written += self._settle(slots[0])
+        self._refill(row)
+
+    def _settle(self, key: int) -> list[int]:
+        """Move the grammar over the tokens that are settled."""
+        tokens = self._grammar.settled(key)
+        for token in tokens:
+            self._grammar.advance(key, token)
+        return tokens
+
+    def _refill(self, row: _Row) -> None:
+        """Read the prompt anew, trimmed to what matters now. It ends with the last token written."""
+        prompts = [row.job.prompt(row.written)]
+        if len(row.slots) == 2 and row.job.free_prompt is not None:
+            prompts.append(row.job.free_prompt(row.written))
+        row.scores = np.stack([self._decoder.prefill(slot, ids) for slot, ids in zip(row.slots, prompts, strict=True)])
+        row.lengths = max(len(ids) for ids in prompts)
+
+    def step(self) -> list[tuple[Job, list[int] | Exception]]:
+        """One choice for every job; the tokens (or the error) of those that are done, which leave."""
+        done: list[tuple[Job, list[int] | Exception]] = []
+        now = time.monotonic()
+        for key, row in list(self._rows.items()):
+            if row.job.cancelled or now > row.job.deadline:
+                done.append((row.job, InterruptedError("cancelled") if row.job.cancelled else TimeoutError("not written in time")))
+                self._leave(key)
+        if not self._rows:
+            return done
+        keys = np.array(list(self._rows))
+        rows = [self._rows[int(key)] for key in keys]
+        try:
+            legal = self._grammar.mask(keys)
+        except ValueError:  # locks that leave nothing: find whose
+            return done + self._drop_dead_ends()
+        scores = np.stack([row.scores[0] if len(row.slots) == 1 else row.scores[1] + row.job.guidance * (row.scores[0] - row.scores[1]) for row in rows])  # type: ignore[index]
+        draws = np.array([row.random.random() for row in rows])
+        tokens = choose(scores, legal, draws, np.array([row.job.temperature for row in rows]), np.array([row.job.top_p for row in rows]))
+        single: list[tuple[_Row, int]] = []
+        for key, row, token in zip(keys.tolist(), rows, tokens.tolist(), strict=True):
+            self._grammar.advance(key, token)
+            row.written.append(token)
+            more = [token, *self._settle(key)]
+            row.written += more[1:]
+            if self._grammar.finished(key):
+                done.append((row.job, row.written))
+                self._leave(key)
+            elif row.lengths + len(more) > self._decoder.context:
+                self._refill(row)
+            elif len(more) == 1:
+                single.append((row, token))
+            else:
+                row.scores = np.stack([self._decoder.extend(slot, more) for slot in row.slots])
+                row.lengths += len(more)
+        if single:
+            slots = np.array([slot for row, _ in single for slot in row.slots])
+            found = self._decoder.step(slots, np.array([token for row, token in single for _ in row.slots]))
+            at = 0
+            for row, _ in single:
+                row.scores = found[at : at + len(row.slots)]
+                row.lengths += 1
+                at += len(row.slots)
+        return done
+
+    def _drop_dead_ends(self) -> list[tuple[Job, list[int] | Exception]]:
+        dead: list[tuple[Job, list[int] | Exception]] = []
+        for key, row in list(self._rows.items()):
+            try:
+                self._grammar.mask(np.array([key]))
+            except ValueError as error:
+                dead.append((row.job, error))
+                self._leave(key)
+        return dead
+
+    def _leave(self, key: int) -> None:
+        self._free += self._rows.pop(key).slots
+        self._free.sort()
+        self._grammar.leave(key)
+
+
+def generate(decoder: Decoder, grammar: Grammar, jobs: Iterable[Job]) -> list[list[int]]:
+    """Tokens of every job, in order; as many at once as the decoder has slots. Raises the error of the first job that fails."""
+    jobs = list(jobs)
+    batch, waiting = Batch(decoder, grammar), deque(jobs)
+    results: dict[int, list[int]] = {}
+    while waiting or len(batch):
+        while waiting and batch.room_for(waiting[0]):
+            batch.admit(waiting.popleft())
+        for job, outcome in batch.step():
+            if isinstance(outcome, Exception):
+                raise outcome
+            results[id(job)] = outcome
+    return [results[id(job)] for job in jobs]

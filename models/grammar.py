@@ -1,20 +1,26 @@
 """The grammar: which tokens may come next, as boolean masks for a whole batch at once, by type and by value.
 
-A *plan* fixes what is asked: the metre of every bar and the program of every track. The structural tokens (Bar, Program, EOS) come
-from it in order; between them the network chooses notes. Whatever it chooses, the sequence ends, has exactly the bars and tracks
-of the plan, its positions never go back, and no pitch of a track is doubled or overlaps itself.
+A *script* holds the tokens that are settled before the network writes: bars, programs, kept cells, controls of cells, the end. In the
+open places between them the network chooses notes. Whatever it chooses, the sequence ends, has exactly the bars and tracks of the
+script, positions never go back, no pitch of a track is doubled or overlaps itself or a kept note, and the locks hold.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from models.locks import LockError, Locks, PitchLock, RhythmLock
 from models.tokens import PITCHES, CellTokenizer
 from music.instruments import DRUMS
 
 MAX_NOTES_IN_CELL = 64
 NEVER = -1
+# Columns of a row's state: next settled token and its index; start and length of the bar; onset and pitch of the last note in the cell;
+# onset and duration as they stand for the next; notes in the cell; rhythmic grid; and flags.
+CURSOR, NEXT, START, LENGTH, ONSET, PITCH, EXPECTED, DURATION, NOTES, GRID, OPEN, POSITIONED, TIMED, DRUM, LOCKED, SILENT_END = range(16)
+COLUMNS = 16
+FAR = np.iinfo(np.int64).max // 2
 
 
 @dataclass(frozen=True)
@@ -25,139 +31,256 @@ class Plan:
     programs: tuple[int, ...]
 
 
-class Grammar:
-    """State of a batch of sequences. `mask()` gives the legal tokens, `advance(tokens)` moves every row by one token.
+@dataclass
+class Script:
+    """One sequence to write. S settled tokens, K tracks; ticks ending in `_abs` count from the start of the score.
 
-    Rows R, structural tokens S, tracks K. Ticks ending in `_abs` count from the start of the piece, others from the barline.
+    open: the network writes notes after this token until it chooses the next settled one. until_abs: tick at which what sounds at the
+    start of the script has ended. next_kept_abs: for each open token, the tick at which each pitch must be silent again.
     """
 
-    def __init__(self, tokenizer: CellTokenizer, plans: Sequence[Plan]) -> None:
-        self._tokenizer, self._plans = tokenizer, list(plans)
-        rows = len(self._plans)
-        longest = max(len(plan.metres) * (1 + len(plan.programs)) + 1 for plan in self._plans)
-        tracks = max(len(plan.programs) for plan in self._plans)
-        self._structure = np.full((rows, longest + 1), tokenizer.eos_id)
-        self._bar_start_abs = np.zeros((rows, longest + 1), dtype=np.int64)
-        self._bar_length = np.zeros((rows, longest + 1), dtype=np.int64)
-        self._track = np.full((rows, longest + 1), NEVER)
-        self._is_drum = np.zeros((rows, longest + 1), dtype=bool)
-        self._last_bar = np.zeros((rows, longest + 1), dtype=bool)
-        self._end_abs = np.zeros(rows, dtype=np.int64)
-        for row, plan in enumerate(self._plans):
-            self._lay_out(row, plan)
-        self._cursor = np.zeros(rows, dtype=np.int64)  # next structural token
-        self._onset = np.full(rows, NEVER)  # of the last note in the cell
-        self._pitch = np.full(rows, NEVER)
-        self._expected = np.zeros(rows, dtype=np.int64)  # onset of the next note where no Position says otherwise
-        self._duration = np.zeros(rows, dtype=np.int64)
-        self._positioned, self._timed = np.zeros(rows, dtype=bool), np.zeros(rows, dtype=bool)
-        self._notes = np.zeros(rows, dtype=np.int64)
-        self._last_bar_sounds = np.zeros(rows, dtype=bool)
-        self._sounding_until_abs = np.zeros((rows, tracks, PITCHES), dtype=np.int64)
-        self.finished = np.zeros(rows, dtype=bool)
+    tokens: np.ndarray  # int64 (S,)
+    open: np.ndarray  # bool (S,)
+    track: np.ndarray  # int64 (S,), NEVER outside cells
+    bar_start_abs: np.ndarray  # int64 (S,)
+    bar_length: np.ndarray  # int64 (S,)
+    until_abs: np.ndarray  # int64 (K, 128)
+    next_kept_abs: dict[int, np.ndarray]  # (128,) by index of an open token
+    allowed: np.ndarray  # bool (K, 128)
+    is_drum: list[bool]
+    locks: Locks = field(default_factory=Locks)
+    cell_locks: dict[int, RhythmLock | PitchLock] = field(default_factory=dict)
+    must_sound_from_abs: int = NEVER  # a note must sound at or after this tick, or the last bar would not be there
+    last_open: int = NEVER  # index of the last open token: that cell may not close in silence
 
-    def _lay_out(self, row: int, plan: Plan) -> None:
-        tokenizer, cursor, start = self._tokenizer, 0, 0
-        for bar, (numerator, denominator) in enumerate(plan.metres):
-            token = tokenizer.id_of("Bar", f"{numerator}/{denominator}")
-            length = int(tokenizer.bar_lengths[token - tokenizer.first_id["Bar"]])
-            cells = slice(cursor, cursor + 1 + len(plan.programs))
-            self._structure[row, cells] = [token, *(tokenizer.id_of("Program", p) for p in plan.programs)]
-            self._track[row, cells] = [NEVER, *range(len(plan.programs))]
-            self._is_drum[row, cells] = [False, *(p == DRUMS for p in plan.programs)]
-            self._bar_start_abs[row, cells], self._bar_length[row, cells] = start, length
-            self._last_bar[row, cells] = bar == len(plan.metres) - 1
-            cursor, start = cells.stop, start + length
-        self._end_abs[row] = start
 
-    def mask(self) -> np.ndarray:
-        """Legal next tokens, bool (R, vocabulary). A finished row may only repeat EOS."""
-        t = self._tokenizer
-        rows = np.arange(len(self._plans))
-        here = np.maximum(self._cursor - 1, 0)  # the structural token whose cell we are in
-        track = np.where(self._cursor > 0, self._track[rows, here], NEVER)
-        start, length = self._bar_start_abs[rows, here], self._bar_length[rows, here]
-        in_cell = (track != NEVER) & ~self.finished & (self._notes < MAX_NOTES_IN_CELL)
-        allowed = np.zeros((len(rows), len(t)), dtype=bool)
+class Grammar:
+    """State of up to `capacity` sequences. `mask(rows)` gives the legal tokens, `advance(row, token)` moves one row."""
 
-        idle = ~self._positioned & ~self._timed
-        next_token = self._structure[rows, self._cursor]
-        silent_end = (next_token == t.eos_id) & ~self._last_bar_sounds & (self._cursor > 0) & ~self.finished
-        allowed[rows, next_token] = idle & ~silent_end
+    def __init__(self, tokenizer: CellTokenizer, capacity: int) -> None:
+        self._t = tokenizer
+        self._scripts: list[Script | None] = [None] * capacity
+        self._s = np.zeros((capacity, COLUMNS), dtype=np.int64)  # one gather gives the state of a batch
+        self._until, self._limit = np.zeros((capacity, PITCHES), dtype=np.int64), np.zeros((capacity, PITCHES), dtype=np.int64)  # of the track a row is in
+        self._allowed = np.zeros((capacity, PITCHES), dtype=bool)
+        self._kind_of = [""] * len(tokenizer)
+        for kind, first in tokenizer.first_id.items():
+            self._kind_of[first : first + tokenizer.block_size[kind]] = [kind] * tokenizer.block_size[kind]
+        self._ticks, self._pitches = np.arange(tokenizer.block_size["Position"]), np.arange(PITCHES)
+        self._lengths = np.arange(1, tokenizer.block_size["Duration"] + 1)
+        blocks = {kind: slice(first, first + tokenizer.block_size[kind]) for kind, first in tokenizer.first_id.items()}
+        self._position_block, self._duration_block, self._pitch_block, self._drum_block = (blocks[kind] for kind in ("Position", "Duration", "Pitch", "PitchDrum"))
+        self._has_drums = tokenizer.block_size["PitchDrum"] > 0
 
-        sounding = self._sounding_until_abs[rows, np.maximum(track, 0)]  # (R, 128)
-        onset = self._expected  # holds the Position once one is chosen
-        free = sounding <= (start + onset)[:, None]
-        free &= (np.arange(PITCHES) > self._pitch[:, None]) | (onset != self._onset)[:, None]
-        placed = in_cell & (onset < length) & free.any(axis=1)
+    def join(self, row: int, script: Script) -> None:
+        """Start a sequence in a free row."""
+        self._scripts[row] = script
+        self._s[row] = 0
+        self._s[row, GRID], self._s[row, NEXT] = script.locks.grid_ticks, script.tokens[0]
 
-        position = t.first_id["Position"]
-        ticks = np.arange(t.block_size["Position"])
-        first_free = sounding.min(axis=1) - start
-        chord = ((sounding <= (start + self._onset)[:, None]) & (np.arange(PITCHES) > self._pitch[:, None])).any(axis=1) & (self._onset != NEVER)
-        later = (ticks > self._onset[:, None]) & (ticks >= first_free[:, None])
-        same = (ticks == self._onset[:, None]) & chord[:, None]
-        positions = (later | same) & (ticks < length[:, None]) & (ticks != self._expected[:, None])
-        allowed[:, position : position + len(ticks)] = positions & (in_cell & idle)[:, None]
+    def leave(self, row: int) -> None:
+        """Forget a row."""
+        self._scripts[row] = None
 
-        left = self._end_abs - start - onset  # a note may not outlast the piece
-        duration = t.first_id["Duration"]
-        lengths = np.arange(1, t.block_size["Duration"] + 1)
-        durations = (lengths <= left[:, None]) & (lengths != self._duration[:, None])
-        allowed[:, duration : duration + len(lengths)] = durations & (placed & ~self._timed)[:, None]
+    def finished(self, row: int) -> bool:
+        """All of the script is written."""
+        script = self._scripts[row]
+        return script is not None and int(self._s[row, CURSOR]) == len(script.tokens)
 
-        fits = placed & (self._duration > 0) & (self._duration <= left)
-        drum = self._is_drum[rows, here]
-        for kind, rows_of_kind in (("Pitch", fits & ~drum), ("PitchDrum", fits & drum)):
-            block = t.first_id[kind]
-            if t.block_size[kind]:
-                allowed[:, block : block + PITCHES] = free & rows_of_kind[:, None]
-        return allowed
+    def settled(self, row: int) -> list[int]:
+        """The tokens that must come next, up to and with the next open place or the end; [] where the network chooses."""
+        script, cursor = self._scripts[row], int(self._s[row, CURSOR])
+        assert script is not None
+        if self._s[row, OPEN]:
+            return []
+        stop = cursor
+        while stop < len(script.tokens):
+            stop += 1
+            if script.open[stop - 1]:
+                break
+        return [int(token) for token in script.tokens[cursor:stop]]
 
-    def advance(self, tokens: np.ndarray) -> None:
-        """Move each row by its token, int (R,); tokens must be legal."""
-        t = self._tokenizer
-        rows = np.arange(len(self._plans))
-        here = np.maximum(self._cursor - 1, 0)
+    def mask(self, rows: np.ndarray) -> np.ndarray:
+        """Legal next tokens, bool (n, vocabulary), of unfinished rows, int (n,). Raises LockError where locks leave none."""
+        t = self._t
+        state = self._s[rows]
+        column = state[:, :, None]  # (n, COLUMNS, 1): each column as (n, 1), against ticks and pitches
+        start, onset, expected, duration, grid = (column[:, c] for c in (START, ONSET, EXPECTED, DURATION, GRID))
+        idle = (state[:, POSITIONED] | state[:, TIMED]) == 0
+        writes = (state[:, OPEN] != 0) & (state[:, NOTES] < MAX_NOTES_IN_CELL)
+        legal = np.zeros((len(rows), len(t)), dtype=bool)
+        legal[np.arange(len(rows)), state[:, NEXT]] = idle & (state[:, SILENT_END] == 0)
 
-        structural = (tokens == self._structure[rows, self._cursor]) & ~self._positioned & ~self._timed & ~self.finished
-        self.finished |= structural & (tokens == t.eos_id)
-        new_bar = structural & (self._track[rows, np.minimum(self._cursor, self._track.shape[1] - 1)] == NEVER)
-        self._cursor = self._cursor + (structural & ~self.finished)
-        self._onset[structural], self._pitch[structural] = NEVER, NEVER
-        self._expected[structural], self._duration[structural], self._notes[structural] = 0, 0, 0
-        held = (self._sounding_until_abs > self._bar_start_abs[rows, np.maximum(self._cursor - 1, 0)][:, None, None]).any(axis=(1, 2))
-        self._last_bar_sounds |= new_bar & self._last_bar[rows, np.maximum(self._cursor - 1, 0)] & held
+        until, limit = self._until[rows], self._limit[rows]  # limit is NEVER where a pitch is not allowed
+        at_abs, pitches = start + expected, self._pitches
+        above = pitches > column[:, PITCH]
+        free = (until <= at_abs) & (limit >= at_abs + grid) & (above | (expected != onset))
+        placed = writes[:, None] & (expected < column[:, LENGTH]) & free.any(axis=1, keepdims=True)
 
-        def chosen(kind: str) -> tuple[np.ndarray, np.ndarray]:
-            value = tokens - t.first_id[kind]
-            return (value >= 0) & (value < t.block_size[kind]) & ~structural & ~self.finished, value
+        # a pitch that may sound to the barline and beyond makes every position from its release on possible
+        barline_abs = start + column[:, LENGTH]
+        first = np.where(limit >= barline_abs, until, FAR).min(axis=1, keepdims=True) - start
+        chord_abs = start + onset
+        chord = (onset != NEVER) & (above & (until <= chord_abs) & (limit >= chord_abs + grid)).any(axis=1, keepdims=True)
+        ticks = self._ticks
+        positions = (ticks >= np.maximum(onset + 1, first)) & (ticks <= column[:, LENGTH] - grid)
+        positions |= (ticks == onset) & chord
+        positions &= (ticks != expected) & (writes & idle)[:, None]
+        lengths = self._lengths
+        durations = (lengths <= np.where(free, limit, 0).max(axis=1, keepdims=True) - at_abs) & (lengths != duration)
+        durations &= placed & (column[:, TIMED] == 0)
+        if (state[:, GRID] > 1).any():
+            positions &= ticks % grid == 0
+            durations &= lengths % grid == 0
+        legal[:, self._position_block] = positions
+        legal[:, self._duration_block] = durations
 
-        is_position, value = chosen("Position")
-        self._expected = np.where(is_position, value, self._expected)
-        self._positioned |= is_position
-        is_duration, value = chosen("Duration")
-        self._duration = np.where(is_duration, value + 1, self._duration)
-        self._timed |= is_duration
-        for kind in ("Pitch", "PitchDrum"):
-            is_pitch, value = chosen(kind)
-            hit = np.flatnonzero(is_pitch)
-            onset_abs = self._bar_start_abs[hit, here[hit]] + self._expected[hit]
-            self._sounding_until_abs[hit, self._track[hit, here[hit]], value[hit]] = onset_abs + self._duration[hit]
-            self._onset[hit], self._pitch[hit] = self._expected[hit], value[hit]
-            self._expected[hit] += self._duration[hit]
-            self._notes[hit] += 1
-            self._last_bar_sounds[hit] |= self._last_bar[hit, here[hit]]
-            self._positioned[hit] = self._timed[hit] = False
+        fits = free & (limit >= at_abs + duration) & placed & (duration > 0)
+        if self._has_drums:
+            drum = column[:, DRUM] != 0
+            legal[:, self._drum_block] = fits & drum
+            fits = fits & ~drum
+        legal[:, self._pitch_block] = fits
+        for i in np.flatnonzero(state[:, LOCKED]):
+            legal[i] = self._locked_mask(int(rows[i]))
+        if not legal.any(axis=1).all():
+            row = int(rows[np.flatnonzero(~legal.any(axis=1))[0]])
+            raise LockError(self._dead_end(row))
+        return legal
 
-    def bar_of(self) -> np.ndarray:
-        """Index of the bar each row is in, int (R,); -1 before the first."""
-        cells = np.array([1 + len(plan.programs) for plan in self._plans])
-        return np.where(self._cursor > 0, (self._cursor - 1) // cells, NEVER)
+    def _dead_end(self, row: int) -> str:
+        script = self._scripts[row]
+        assert script is not None
+        bar = len(np.unique(script.bar_start_abs[: int(self._s[row, CURSOR])]))
+        return f"the locks leave nothing that could be written in bar {bar} of the region: widen the range or the scale, or unlock the rhythm or the pitches"
 
-    def keep(self, rows: np.ndarray) -> None:
-        """Forget all rows but these, int (r,)."""
-        self._plans = [self._plans[int(row)] for row in rows]
-        for name, value in vars(self).items():
-            if isinstance(value, np.ndarray):
-                setattr(self, name, value[rows])
+    def _locked_mask(self, row: int) -> np.ndarray:
+        """Legal tokens of a row in a cell whose rhythm or pitches are locked, bool (vocabulary,)."""
+        t, script = self._t, self._scripts[row]
+        assert script is not None
+        state = self._s[row].tolist()
+        lock = script.cell_locks[state[CURSOR] - 1]
+        start, onset, pitch, expected, duration = (state[c] for c in (START, ONSET, PITCH, EXPECTED, DURATION))
+        legal = np.zeros(len(t), dtype=bool)
+        kinds: dict[str, np.ndarray]
+        if isinstance(lock, RhythmLock):
+            may_sound = self._until[row] <= start + expected
+            kind, values = lock.legal(expected, duration, pitch if expected == onset else NEVER, np.where(may_sound, self._limit[row] - start, NEVER))
+            kinds = {kind: values} if kind else {}
+        else:
+            kinds = lock.legal(expected, duration, onset, pitch, bool(state[POSITIONED]), bool(state[TIMED]), self._until[row] - start, self._limit[row] - start)
+        if not kinds:
+            legal[state[NEXT]] = True
+        for kind, values in kinds.items():
+            name = "PitchDrum" if kind == "Pitch" and state[DRUM] else kind
+            legal[t.first_id[name] + values - (name == "Duration")] = True
+        return legal
+
+    def advance(self, row: int, token: int) -> None:
+        """Move a row by a legal token."""
+        script, state = self._scripts[row], self._s[row]
+        assert script is not None
+        kind = self._kind_of[token]
+        value = token - self._t.first_id[kind] if kind else 0
+        cursor = int(state[CURSOR])
+        if kind == "Position":
+            state[EXPECTED], state[POSITIONED] = value, 1
+        elif kind == "Duration":
+            state[DURATION], state[TIMED] = value + 1, 1
+        elif kind in ("Pitch", "PitchDrum"):
+            self._note(row, script, value)
+        if state[OPEN] and kind in ("Position", "Duration", "Pitch", "PitchDrum"):
+            return
+        if kind in ("Bar", "Program") or not kind:  # not kind: EOS
+            state[OPEN] = state[LOCKED] = 0
+        state[CURSOR] = cursor + 1
+        if kind == "Program":
+            self._enter(row, script, cursor)
+        if script.open[cursor]:
+            state[OPEN], state[LOCKED] = 1, cursor in script.cell_locks
+            self._limit[row] = np.where(self._allowed[row], script.next_kept_abs[cursor], NEVER)
+            if cursor == script.last_open and script.must_sound_from_abs != NEVER:
+                state[SILENT_END] = not (script.until_abs > script.must_sound_from_abs).any()
+        state[NEXT] = script.tokens[cursor + 1] if cursor + 1 < len(script.tokens) else self._t.eos_id
+
+    def _enter(self, row: int, script: Script, cursor: int) -> None:
+        state, track = self._s[row], int(script.track[cursor])
+        state[START], state[LENGTH] = script.bar_start_abs[cursor], script.bar_length[cursor]
+        state[ONSET] = state[PITCH] = NEVER
+        state[EXPECTED] = state[DURATION] = state[NOTES] = 0
+        state[DRUM] = script.is_drum[track]
+        self._until[row], self._allowed[row] = script.until_abs[track], script.allowed[track]
+
+    def _note(self, row: int, script: Script, pitch: int) -> None:
+        state = self._s[row]
+        cursor = int(state[CURSOR])
+        track = int(script.track[cursor - 1])
+        onset, duration = int(state[EXPECTED]), int(state[DURATION])
+        end = int(state[START]) + onset + duration
+        self._until[row, pitch] = script.until_abs[track, pitch] = end
+        state[ONSET], state[PITCH], state[EXPECTED] = onset, pitch, onset + duration
+        state[NOTES] += 1
+        state[POSITIONED] = state[TIMED] = 0
+        if end > script.must_sound_from_abs:
+            state[SILENT_END] = 0
+        lock = script.cell_locks.get(cursor - 1)
+        if lock is not None and state[OPEN]:
+            lock.next += 1
+
+
+def plain_script(tokenizer: CellTokenizer, plan: Plan) -> Script:
+    """Everything is open: the script of composing from nothing."""
+    cells = np.ones((len(plan.metres), len(plan.programs)), dtype=bool)
+    return script_of(tokenizer, plan, cells, [[[] for _ in plan.programs] for _ in plan.metres], 0, len(plan.metres))
+
+
+def script_of(
+    tokenizer: CellTokenizer, plan: Plan, missing: np.ndarray, given: Sequence[Sequence[list[int]]], first: int, last: int,
+    *, kept: Sequence[np.ndarray] | None = None, old: Sequence[np.ndarray] | None = None, locks: Locks | None = None,
+) -> Script:  # fmt: skip
+    """Script of bars [first, last) of a score: `missing` bool (bars, tracks) is open, `given[b][k]` the tokens after Program k of bar b.
+
+    `given` of a missing cell holds the controls asked of it, of a kept cell its notes. `kept`: notes (n, 3) of each track that stay,
+    `old`: the notes of the missing cells, needed where the rhythm or the pitches are locked. Raises LockError.
+    """
+    locks = locks or Locks()
+    K = len(plan.programs)
+    kept = kept or [np.zeros((0, 3), dtype=np.int64)] * K
+    lengths = [int(tokenizer.bar_lengths[tokenizer.id_of("Bar", f"{n}/{d}") - tokenizer.first_id["Bar"]]) for n, d in plan.metres]
+    starts_abs = np.concatenate([[0], np.cumsum(lengths)])
+    columns: list[tuple[int, bool, int, int, int]] = []  # token, open, track, bar start, bar length
+    script = Script(*(np.zeros(0, dtype=np.int64) for _ in range(5)), np.zeros((K, PITCHES), dtype=np.int64), {},  # type: ignore[arg-type]
+                    np.stack([locks.allowed_pitches(k, p == DRUMS) for k, p in enumerate(plan.programs)]), [p == DRUMS for p in plan.programs], locks)  # fmt: skip
+    for k, notes in enumerate(kept):
+        before = notes[notes[:, 0] < starts_abs[first]]
+        np.maximum.at(script.until_abs[k], before[:, 2], before[:, 0] + before[:, 1])
+    for b in range(first, last):
+        place = (int(starts_abs[b]), lengths[b])
+        columns.append((tokenizer.id_of("Bar", f"{plan.metres[b][0]}/{plan.metres[b][1]}"), False, NEVER, *place))
+        for k, program in enumerate(plan.programs):
+            columns += [(token, False, k, *place) for token in (tokenizer.id_of("Program", program), *given[b][k])]
+            if missing[b, k]:
+                here = len(columns) - 1
+                columns[here] = (columns[here][0], True, k, *place)
+                script.next_kept_abs[here] = _next_kept(kept[k], starts_abs[b] + lengths[b], int(starts_abs[-1]))
+                if old is not None and (locks.rhythm or locks.pitches):
+                    mine = old[k][(old[k][:, 0] >= place[0]) & (old[k][:, 0] < sum(place))] - np.array([place[0], 0, 0])
+                    script.cell_locks[here] = RhythmLock(mine) if locks.rhythm else PitchLock(mine, lengths[b], locks.grid_ticks)
+    columns.append((tokenizer.eos_id, False, NEVER, int(starts_abs[last]), 0))
+    tokens, is_open, track, start, length = (np.array(column) for column in zip(*columns, strict=True))
+    script.tokens, script.open, script.track, script.bar_start_abs, script.bar_length = tokens, is_open, track, start, length
+    script.last_open = int(np.flatnonzero(is_open)[-1]) if is_open.any() else NEVER
+    if last == len(plan.metres) and not any((notes[:, 0] + notes[:, 1] > starts_abs[-2]).any() for notes in kept):
+        script.must_sound_from_abs = int(starts_abs[-2])  # the score ends here: something must sound in its last bar
+        ends_abs = [old[k][:, 0] + (1 if locks.pitches else old[k][:, 1]) for k in range(K)] if old is not None and (locks.rhythm or locks.pitches) else None
+        if ends_abs is not None and not any((ends > starts_abs[-2]).any() for ends in ends_abs):
+            raise LockError("no note of its own sounds in the last bar: with the rhythm or the pitches locked it would fall silent; unlock them or leave that bar out")
+    return script
+
+
+def _next_kept(notes: np.ndarray, from_abs: int, end_abs: int) -> np.ndarray:
+    """Tick at which each pitch next starts among kept notes from `from_abs` on, or the end of the score, int64 (128,)."""
+    limit = np.full(PITCHES, end_abs, dtype=np.int64)
+    after = notes[notes[:, 0] >= from_abs]
+    np.minimum.at(limit, after[:, 2], after[:, 0])
+    return limit

@@ -50,6 +50,13 @@ class KVCache:
         self.store = torch.zeros(config.layers, 2, batch, config.heads, self.context, config.width // config.heads)
         self.length = 0
 
+    @classmethod
+    def over(cls, store: Tensor, length: int) -> "KVCache":
+        """A view of one row or more of a larger store."""
+        cache = cls.__new__(cls)
+        cache.store, cache.length, cache.context = store, length, store.shape[4]
+        return cache
+
 
 def rotary_table(config: NetworkConfig) -> tuple[Tensor, Tensor]:
     """Cos and sin, (2 * context, E): Su et al. 2021, in the half-split form of Llama."""
@@ -83,6 +90,16 @@ class Attention(nn.Module):
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None and T > 1, dropout_p=dropout)
         return self.o_proj(y.transpose(1, 2).reshape(B, T, D))
 
+    def step(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor, past: Tensor, rows: Tensor, lengths: Tensor) -> Tensor:
+        """One token a row: x (B, 1, D); its key and value are written at `lengths` (B,) of `rows` (B,) of past (2, slots, H, context, E)."""
+        B, _, D = x.shape
+        q, k, v = (p(x).view(B, 1, self.heads, -1).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj))  # (B, H, 1, E)
+        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        past[0, rows, :, lengths], past[1, rows, :, lengths] = k[:, :, 0], v[:, :, 0]
+        longest = mask.shape[-1]
+        y = F.scaled_dot_product_attention(q, past[0, rows, :, :longest], past[1, rows, :, :longest], attn_mask=mask)
+        return self.o_proj(y.transpose(1, 2).reshape(B, 1, D))
+
 
 class FeedForward(nn.Module):
     """SwiGLU (Shazeer 2020)."""
@@ -109,6 +126,11 @@ class Layer(nn.Module):
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None, past: Tensor | None, start: int) -> Tensor:
         x = x + F.dropout(self.self_attn(self.input_layernorm(x), cos, sin, mask, past, start), self.dropout, self.training)
         return x + F.dropout(self.mlp(self.post_attention_layernorm(x)), self.dropout, self.training)
+
+
+    def step(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor, past: Tensor, rows: Tensor, lengths: Tensor) -> Tensor:
+        x = x + self.self_attn.step(self.input_layernorm(x), cos, sin, mask, past, rows, lengths)
+        return x + self.mlp(self.post_attention_layernorm(x))
 
 
 class Trunk(nn.Module):
@@ -167,8 +189,22 @@ class Network(nn.Module):
             cache.length += T
         return self.model.norm(x)
 
+    def hidden_of_rows(self, ids: Tensor, store: Tensor, rows: Tensor, lengths: Tensor) -> Tensor:
+        """Last hidden states (B, D) of one token for each of `rows` (B,) of a store of caches, which hold `lengths` (B,) tokens each."""
+        longest = int(lengths.max()) + 1
+        mask = (torch.arange(longest) <= lengths[:, None])[:, None, None]  # (B, 1, 1, longest)
+        cos, sin = self.cos[lengths][:, None, None], self.sin[lengths][:, None, None]  # (B, 1, 1, E)
+        x = self.model.embed_tokens(ids)[:, None]  # (B, 1, D)
+        for i, layer in enumerate(self.model.layers):
+            x = layer.step(x, cos, sin, mask, store[i], rows, lengths)
+        return self.model.norm(x)[:, 0]
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(.., D) to (.., V)."""
+        return F.linear(hidden, self.model.embed_tokens.weight)
+
     def forward(self, ids: Tensor, cache: KVCache | None = None, pad: Tensor | None = None) -> Tensor:
-        return F.linear(self.hidden(ids, cache, pad), self.model.embed_tokens.weight)
+        return self.logits(self.hidden(ids, cache, pad))
 
     def parameter_count(self) -> int:
         return sum(p.numel() for p in self.parameters())

@@ -14,16 +14,19 @@ from torch import nn
 class MuonAdamW(torch.optim.Optimizer):
     """Both optimisers behind one `step`. Each group remembers its peak rate in `peak`; the schedule scales both alike."""
 
-    def __init__(self, network: nn.Module, *, matrix_rate: float, rate: float, weight_decay: float) -> None:
-        inside = [p for name, p in network.named_parameters() if p.ndim == 2 and "embed" not in name]
-        outside = [p for name, p in network.named_parameters() if p.ndim != 2 or "embed" in name]
-        self._muon = torch.optim.Muon(inside, lr=matrix_rate, weight_decay=weight_decay, momentum=0.95)
-        self._adamw = torch.optim.AdamW(outside, lr=rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
+    def __init__(self, network: nn.Module, *, matrix_rate: float, rate: float, weight_decay: float, thin: bool = False) -> None:
+        named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+        inside = [p for name, p in named if p.ndim == 2 and "embed" not in name and not thin]  # thin: low-rank pairs, which Muon does not fit
+        outside = [p for name, p in named if p.ndim != 2 or "embed" in name or thin]
+        adamw = torch.optim.AdamW(outside, lr=rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
+        self._parts: dict[str, torch.optim.Optimizer] = {"adamw": adamw}
+        if inside:
+            self._parts["muon"] = torch.optim.Muon(inside, lr=matrix_rate, weight_decay=weight_decay, momentum=0.95)
         super().__init__([*inside, *outside], {})
         self._share_groups()
 
     def _share_groups(self) -> None:
-        self.param_groups = [*self._muon.param_groups, *self._adamw.param_groups]
+        self.param_groups = [group for part in self._parts.values() for group in part.param_groups]
         for group in self.param_groups:
             group.setdefault("peak", group["lr"])
 
@@ -37,18 +40,18 @@ class MuonAdamW(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        self._muon.step()
-        self._adamw.step()
+        for part in self._parts.values():
+            part.step()
         return loss
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        self._muon.zero_grad(set_to_none)
-        self._adamw.zero_grad(set_to_none)
+        for part in self._parts.values():
+            part.zero_grad(set_to_none)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"muon": self._muon.state_dict(), "adamw": self._adamw.state_dict()}
+        return {name: part.state_dict() for name, part in self._parts.items()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._muon.load_state_dict(state_dict["muon"])
-        self._adamw.load_state_dict(state_dict["adamw"])
+        for name, part in self._parts.items():
+            part.load_state_dict(state_dict[name])
         self._share_groups()

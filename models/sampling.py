@@ -6,11 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from symusic import Score
 
-from models.decoding import NextToken, Request, generate
-from models.grammar import Plan
+from models.decoding import Decoder, generate
+from models.fill import FillRequest, Region, empty, plan_of
+from models.grammar import Grammar, Plan
 from models.ngram import NgramModel
 from models.shards import Shard
-from models.tokens import CellTokenizer, Labels
+from models.tokens import CellTokenizer, Labels, TrackAsk
+from music.cells import control_classes
 from music.descriptors import histograms
 from music.instruments import DRUMS
 from music.keys import estimate_key, key_index
@@ -21,38 +23,46 @@ from music.score import bar_table
 class Sample:
     """A piece that was asked for, its tokens, and its score; score None and a reason where the tokens are not valid."""
 
-    request: Request
+    request: FillRequest
     ids: np.ndarray
-    score: "Score | None"  # quoted: symusic.Score is a factory, and `|` asks for a type
+    score: "Score | None"
     reason: str = ""
 
 
-class NgramNext:
-    """Next-token scores of the n-gram baseline, so that it writes under the same grammar and the same requests."""
+class NgramDecoder:
+    """Next-token scores of the n-gram baseline, so that it writes under the same grammar and the same requests. It reads no controls."""
 
-    def __init__(self, model: NgramModel) -> None:
-        self._model = model
+    def __init__(self, model: NgramModel, tokenizer: CellTokenizer, slots: int, context: int) -> None:
+        self._model, self._tokenizer, self.slots, self.context = model, tokenizer, slots, context
+        self._histories: dict[int, list[int]] = {}
 
-    def start(self, requests: Sequence[Request]) -> np.ndarray:
-        self._histories: list[list[int]] = [[] for _ in requests]
-        return self._scores()
+    def prefill(self, slot: int, ids: Sequence[int]) -> np.ndarray:
+        self._histories[slot] = music_of(self._tokenizer, ids)
+        return self._scores(slot)
 
-    def _scores(self) -> np.ndarray:
-        return np.log(np.stack([self._model.distribution(history[-self._model.order :]) for history in self._histories]))
+    def extend(self, slot: int, ids: Sequence[int]) -> np.ndarray:
+        self._histories[slot] += [token for token in ids if not self._tokenizer.is_control(token)]
+        return self._scores(slot)
 
-    def step(self, tokens: np.ndarray, bars: np.ndarray) -> np.ndarray:
-        for history, token in zip(self._histories, tokens, strict=True):
-            history.append(int(token))
-        return self._scores()
+    def step(self, slots: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        return np.stack([self.extend(slot, [token]) for slot, token in zip(slots.tolist(), tokens.tolist(), strict=True)])
 
-    def keep(self, rows: np.ndarray) -> None:
-        self._histories = [self._histories[int(row)] for row in rows]
+    def _scores(self, slot: int) -> np.ndarray:
+        return np.log(self._model.distribution(self._histories[slot][-self._model.order :]))
 
 
-def requests_like(shard: Shard, tokenizer: CellTokenizer, *, count: int, bars: int, seed: int, temperature: float, top_p: float) -> tuple[list[Request], list[int]]:
-    """`count` requests with the labels, tracks and opening metre of pieces of a shard, and the pieces they are like.
+def music_of(tokenizer: CellTokenizer, ids: Sequence[int]) -> list[int]:
+    """The bars that lead up to what is written: without controls and without what lies ahead."""
+    fill = tokenizer.id_of("Part", "Fill")
+    start = len(ids) - list(ids)[::-1].index(fill) if fill in ids else next((i for i, token in enumerate(ids) if tokenizer.is_bar(token)), len(ids))
+    return [token for token in ids[start:] if not tokenizer.is_control(token)]
 
-    Only pieces of at least `bars` bars are taken, in a seeded order, again from the start where there are too few.
+
+def requests_like(shard: Shard, tokenizer: CellTokenizer, *, count: int, bars: int, seed: int, temperature: float, top_p: float, guidance: float = 1.0) -> tuple[list[FillRequest], list[int]]:
+    """`count` requests with the labels, tracks, controls and opening metre of pieces of a shard, and the pieces they are like.
+
+    Only pieces of at least `bars` bars are taken, in a seeded order, again from the start where there are too few. The controls asked of
+    each track are those of the opening `bars` bars of the piece.
     """
     random = np.random.default_rng(seed)
     able = [i for i in range(len(shard)) if len(shard.bar_starts(i)) >= bars]
@@ -61,38 +71,36 @@ def requests_like(shard: Shard, tokenizer: CellTokenizer, *, count: int, bars: i
     order = [int(i) for _ in range(count // len(able) + 1) for i in random.permutation(able)][:count]
     requests = []
     for n, i in enumerate(order):
-        record, opening = shard.records[i], tokenizer.decode_ids(shard.piece(i))
-        metre = bar_table(opening)[min(1, len(shard.bar_starts(i)) - 1), 2:]
-        programs = tuple(DRUMS if t.is_drum else t.program for t in opening.tracks)
+        record, piece = shard.records[i], tokenizer.decode_ids(shard.piece(i))
+        table = bar_table(piece)
+        metre = table[min(1, len(table) - 1), 2:]
+        programs = tuple(DRUMS if t.is_drum else t.program for t in piece.tracks)
+        statistics, length = shard.statistics(i)[:bars], int(table[:bars, 1].sum())
+        asks = tuple(TrackAsk(p, tuple(control_classes(statistics[:, k], length, tokenizer.ticks_per_quarter).items())) for k, p in enumerate(programs))
         plan = Plan(((int(metre[0]), int(metre[1])),) * bars, programs)
-        asked = bars if bars <= tokenizer.max_bars_control else 0
-        requests.append(Request(plan, Labels(record["style"], record["rhythm"], record["key"], asked), seed * 100_003 + n, temperature, top_p))
+        labels = Labels(record["style"], record["rhythm"], record["key"], bars, tempo=record["tempo"], tracks=asks)
+        requests.append(FillRequest(plan, empty(plan), labels, seed * 100_003 + n, temperature=temperature, top_p=top_p, guidance=guidance))
     return requests, order
 
 
-def write_samples(model: NextToken, tokenizer: CellTokenizer, requests: Sequence[Request], batch_size: int) -> list[Sample]:
-    """Decode all requests in batches and judge each answer with the strict decoder."""
-    samples = []
-    for first in range(0, len(requests), batch_size):
-        batch = requests[first : first + batch_size]
-        for request, ids in zip(batch, generate(model, tokenizer, batch), strict=True):
-            samples.append(judge(tokenizer, request, ids))
-    return samples
+def write_samples(decoder: Decoder, tokenizer: CellTokenizer, requests: Sequence[FillRequest]) -> list[Sample]:
+    """Decode all requests and judge each answer."""
+    regions = [Region(tokenizer, request) for request in requests]
+    written = generate(decoder, Grammar(tokenizer, decoder.slots), [region.job(decoder.context, float("inf")) for region in regions])
+    return [judge(tokenizer, region, ids) for region, ids in zip(regions, written, strict=True)]
 
 
-def judge(tokenizer: CellTokenizer, request: Request, ids: np.ndarray) -> Sample:
-    """Valid: decodes strictly, and has exactly the bars, metres and tracks that were asked."""
+def judge(tokenizer: CellTokenizer, region: Region, ids: Sequence[int]) -> Sample:
+    """Valid: exactly the bars, metres and tracks asked, nothing else changed, and a piece that the strict decoder reads note for note."""
+    request, array = region.request, np.array(ids, dtype=np.uint16)
     try:
-        score = tokenizer.decode_ids(ids)
-    except ValueError as error:
-        return Sample(request, ids, None, str(error))
-    metres = tuple((int(n), int(d)) for _, _, n, d in bar_table(score))
-    programs = tuple(DRUMS if t.is_drum else t.program for t in score.tracks)
-    if metres != request.plan.metres:
-        return Sample(request, ids, None, f"{len(metres)} bars, asked {len(request.plan.metres)}")
-    if programs != request.plan.programs:
-        return Sample(request, ids, None, f"tracks {programs}, asked {request.plan.programs}")
-    return Sample(request, ids, score)
+        score = region.answer(ids).score
+        again = tokenizer.decode_ids(tokenizer.encode_score(score)[0])
+        if plan_of(again) != request.plan:
+            raise ValueError("written again, it has other bars or tracks")
+    except (ValueError, RuntimeError) as error:
+        return Sample(request, array, None, str(error))
+    return Sample(request, array, score)
 
 
 def key_obeyed(score: Score, label: str) -> bool:

@@ -9,17 +9,19 @@ from typing import Any
 import numpy as np
 
 from models.tokens import Labels
+from music.cells import STATISTICS
 
-COLUMNS = ("piece_id", "collection", "style", "rhythm", "key", "notes", "low", "high")
+COLUMNS = ("piece_id", "collection", "style", "rhythm", "key", "tempo", "notes", "low", "high")
 
 
 class ShardWriter:
-    """Writes `<split>.bin`, `<split>.npz` (starts, lengths, bar starts) and `<split>.json` (a record a piece)."""
+    """Writes `<split>.bin`, `<split>.npz` (starts, lengths, bar starts, statistics of cells) and `<split>.json` (a record a piece)."""
 
     def __init__(self, folder: Path, split: str) -> None:
         self._folder, self._split = folder, split
         self._starts, self._bars, self._records = [0], [np.zeros(0, dtype=np.int64)], list[dict[str, Any]]()
         self._bar_counts: list[int] = []
+        self._statistics = [np.zeros((0, len(STATISTICS)), dtype=np.int32)]
         self._file = (folder / f"{split}.bin").open("wb")
         self.notes = 0
 
@@ -31,8 +33,9 @@ class ShardWriter:
     def tokens(self) -> int:
         return self._starts[-1]
 
-    def add(self, ids: np.ndarray, bar_starts: np.ndarray, **record: Any) -> None:
-        """Append one piece; `record` has the fields of COLUMNS."""
+    def add(self, ids: np.ndarray, bar_starts: np.ndarray, statistics: np.ndarray, **record: Any) -> None:
+        """Append one piece: tokens, index of its Bar tokens, `cell_statistics` of its score; `record` has the fields of COLUMNS."""
+        self._statistics.append(statistics.reshape(-1, len(STATISTICS)))
         self._file.write(ids.astype(np.uint16).tobytes())
         self._starts.append(self._starts[-1] + len(ids))
         self._bars.append(bar_starts)
@@ -47,7 +50,8 @@ class ShardWriter:
         self._file.close()
         if kind is None:
             bar_index = np.concatenate([[0], np.cumsum(self._bar_counts)]).astype(np.int64)
-            np.savez(self._folder / f"{self._split}.npz", starts=np.array(self._starts), bars=np.concatenate(self._bars), bar_index=bar_index)
+            np.savez(self._folder / f"{self._split}.npz", starts=np.array(self._starts), bars=np.concatenate(self._bars), bar_index=bar_index,
+                     statistics=np.concatenate(self._statistics), cell_index=np.cumsum([len(cells) for cells in self._statistics]))  # fmt: skip
             (self._folder / f"{self._split}.json").write_text(json.dumps(self._records))
 
 
@@ -58,6 +62,7 @@ class Shard:
         self.records: list[dict[str, Any]] = json.loads((folder / f"{split}.json").read_text())
         with np.load(folder / f"{split}.npz") as index:
             self.starts, self._bars, self._bar_index = index["starts"], index["bars"], index["bar_index"]
+            self._statistics, self._cell_index = index["statistics"], index["cell_index"]
         self._tokens = np.memmap(folder / f"{split}.bin", dtype=np.uint16, mode="r")
         if len(self._tokens) != self.starts[-1]:
             raise ValueError(f"{folder}/{split}.bin has {len(self._tokens)} tokens, its index {self.starts[-1]}: run `dvc repro tokenise` again")
@@ -78,7 +83,11 @@ class Shard:
     def labels(self, i: int) -> Labels:
         """Labels of the whole piece."""
         record = self.records[i]
-        return Labels(record["style"], record["rhythm"], record["key"], len(self.bar_starts(i)))
+        return Labels(record["style"], record["rhythm"], record["key"], len(self.bar_starts(i)), tempo=record["tempo"])
+
+    def statistics(self, i: int) -> np.ndarray:
+        """Statistics of the cells of a piece (music/cells.py), int32 (bars, tracks, 6)."""
+        return self._statistics[self._cell_index[i] : self._cell_index[i + 1]].reshape(len(self.bar_starts(i)), -1, len(STATISTICS))
 
 
 def data_digest(folder: Path) -> str:

@@ -4,11 +4,11 @@ A bar is `Bar_<metre>` followed by one *cell* for each track in score order: `Pr
 is `[Position] [Duration] Pitch`: Position is left out where the note starts when the one before it ends (the first: at the
 barline), Duration where it equals the one before in the cell. So a run of six quavers costs 8 tokens, REMI 25; every token
 family is one block of ids, so a transposition is an addition; and a cell can be cut out and written again on its own.
-docs/decisions/0003-tokens.md has the comparison with REMI and with BPE.
+docs/decisions/0003-tokens.md has the comparison with REMI and with BPE; models/layout.py puts cells into sequences.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +16,23 @@ from miditok import TokenizerConfig, TokSequence
 from miditok.midi_tokenizer import MusicTokenizer
 from symusic import Score
 
+from music.cells import CELL_CONTROLS, PER_BAR
 from music.errors import UnreadableScore
 from music.instruments import DRUMS
 from music.keys import MODES, key_index
 from music.score import DEFAULT_TEMPO_QPM, bar_table, bar_ticks, build, note_array
 
 PITCHES = 128
-CONTROLS = ("Start", "Style", "Rhythm", "Tonic", "Mode", "Bars")
+KIND_OF = {"density": "Density", "polyphony": "Polyphony", "range": "Range", "note_length": "NoteLength", "syncopation": "Syncopation"}
+CELL_KINDS = tuple(KIND_OF[name] for name in PER_BAR)  # the controls that may also follow a Program inside the music
+
+
+@dataclass(frozen=True)
+class TrackAsk:
+    """What one track can be asked to be: its program, and classes (music/cells.py) of some controls by name."""
+
+    program: int
+    classes: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,12 @@ class Labels:
     key: str = ""
     bars: int = 0
     excerpt: bool = False
+    tempo: str = ""
+    tracks: tuple[TrackAsk, ...] = ()
+
+    def without_controls(self) -> "Labels":
+        """The same place in the same ensemble, with nothing asked of the music: the other side of guidance."""
+        return replace(self, style="", rhythm="", key="", tempo="", tracks=tuple(TrackAsk(track.program) for track in self.tracks))
 
 
 class NotRepresentable(ValueError):
@@ -56,6 +72,7 @@ class CellTokenizer(MusicTokenizer):
         self.programs: list[int] = list(self.config.programs)
         self.styles: list[str] = list(extra["styles"])
         self.rhythms: list[str] = list(extra["rhythms"])
+        self.tempo_classes: list[str] = list(extra["tempos"])
         self.max_bars_control: int = extra["max_bars_control"]
         self.max_duration: int = extra["max_duration_ticks"]
         self.bar_lengths = np.array([bar_ticks(n, d, self.ticks_per_quarter) for n, d in self.metres])
@@ -67,6 +84,9 @@ class CellTokenizer(MusicTokenizer):
             "Rhythm": self.rhythms,
             "Tonic": [str(i) for i in range(12)],  # apart from the mode: each is learned from four times as many pieces
             "Mode": list(MODES),
+            "Tempo": self.tempo_classes,
+            **{KIND_OF[control.name]: [str(i) for i in range(control.classes)] for control in CELL_CONTROLS},
+            "Part": ["Ahead", "Fill"],
             "Bars": [str(i) for i in range(1, self.max_bars_control + 1)],
             "Bar": [f"{n}/{d}" for n, d in self.metres],
             "Program": [str(program) for program in self.programs],
@@ -87,20 +107,19 @@ class CellTokenizer(MusicTokenizer):
     def _create_token_types_graph(self) -> dict[str, set[str]]:
         notes = {"Position", "Duration", "Pitch", "PitchDrum"}
         after_cell = {"Program", "Bar"}
-        return {
-            "Start": {"Style", "Rhythm", "Tonic", "Bars", "Bar"},
-            "Style": {"Rhythm", "Tonic", "Bars", "Bar"},
-            "Rhythm": {"Tonic", "Bars", "Bar"},
+        prefix = ("Start", "Style", "Rhythm", "Tonic", "Mode", "Tempo", "Bars")
+        graph = {kind: {*prefix[i + 1 :], "Program", "Bar", "Part"} - {"Mode"} for i, kind in enumerate(prefix)}
+        controls = {kind: {*KIND_OF.values(), *notes, *after_cell, "Part"} for kind in KIND_OF.values()}
+        return graph | controls | {
             "Tonic": {"Mode"},
-            "Mode": {"Bars", "Bar"},
-            "Bars": {"Bar"},
+            "Part": {"Bar"},
             "Bar": {"Program"},
-            "Program": {"Position", "Duration"} | after_cell,
+            "Program": {"Position", "Duration", *KIND_OF.values()} | after_cell,
             "Position": {"Duration", "Pitch", "PitchDrum"},
             "Duration": {"Pitch", "PitchDrum"},
             "Pitch": notes - {"PitchDrum"} | after_cell,
             "PitchDrum": notes - {"Pitch"} | after_cell,
-        }
+        }  # fmt: skip
 
     def _add_time_events(self, events: list, time_division: int) -> list:  # type: ignore[type-arg]
         raise NotImplementedError("cells are encoded from note arrays in encode_score, not from miditok events")
@@ -116,6 +135,10 @@ class CellTokenizer(MusicTokenizer):
     @property
     def eos_id(self) -> int:
         return int(self.vocab["EOS_None"])
+
+    @property
+    def mask_id(self) -> int:
+        return int(self.vocab["MASK_None"])
 
     def id_of(self, kind: str, value: str | int) -> int:
         """Id of one token. Raises NotRepresentable, naming the values that are known."""
@@ -136,8 +159,18 @@ class CellTokenizer(MusicTokenizer):
         if labels.key:
             tonic, mode = key_index(labels.key)
             ids += [self.id_of("Tonic", tonic), self.id_of("Mode", MODES[mode])]
+        if labels.tempo:
+            ids.append(self.id_of("Tempo", labels.tempo))
         if labels.bars:
             ids.append(self.id_of("Bars", labels.bars))
+        for track in labels.tracks:
+            ids += [self.id_of("Program", track.program), *(self.id_of(KIND_OF[name], index) for name, index in track.classes)]
+        return ids
+
+    def cell_tokens(self, notes: np.ndarray, bar_start: int, is_drum: bool) -> list[int]:
+        """Tokens of one cell (without its Program): notes int64 (n, 3) of onset, duration, pitch that start in it, sorted."""
+        ids: list[int] = []
+        self._encode_cell(ids, notes.tolist(), bar_start, self.first_id["PitchDrum" if is_drum else "Pitch"])
         return ids
 
     def encode_score(self, score: Score) -> tuple[np.ndarray, np.ndarray]:
@@ -178,8 +211,35 @@ class CellTokenizer(MusicTokenizer):
             ids.append(pitch_block + pitch)
             expected, last_duration = onset + duration, duration
 
+    def is_bar(self, token: int) -> bool:
+        return 0 <= token - self.first_id["Bar"] < self.block_size["Bar"]
+
+    def is_control(self, token: int) -> bool:
+        """A token that asks instead of sounding."""
+        return bool(self.first_id["Start"] <= token < self.first_id["Bar"])
+
+    def cell_notes(self, ids: np.ndarray, bar_start: int, bar_end: int, is_drum: bool) -> np.ndarray:
+        """Notes int64 (n, 3) of the tokens of one cell. Raises ValueError on any token out of place."""
+        first, size = self.first_id, self.block_size
+        pitch_kind = "PitchDrum" if is_drum else "Pitch"
+        notes: list[tuple[int, int, int]] = []
+        expected, duration = bar_start, 0
+        for token in ids.tolist():
+            kind = next((kind for kind in ("Position", "Duration", pitch_kind) if 0 <= token - first[kind] < size[kind]), "")
+            value = token - first[kind] if kind else 0
+            if kind == "Position":
+                expected = bar_start + value
+            elif kind == "Duration":
+                duration = value + 1
+            elif not kind or not duration or not bar_start <= expected < bar_end:
+                raise ValueError(f"{self[token]} out of place in a cell")
+            else:
+                notes.append((expected, duration, value))
+                expected += duration
+        return np.array(notes, dtype=np.int64).reshape(-1, 3)
+
     def decode_ids(self, ids: Sequence[int] | np.ndarray, tempo_qpm: float = DEFAULT_TEMPO_QPM) -> Score:
-        """The score of a sequence (control tokens are passed over). Raises ValueError on any token out of place.
+        """The score of a piece, without prefix; controls of single cells are passed over. Raises ValueError on any token out of place.
 
         Strict on purpose and written apart from the grammar: it is the judge of whether what was sampled is valid.
         """
@@ -192,7 +252,7 @@ class CellTokenizer(MusicTokenizer):
         for position, token in enumerate(int(i) for i in ids):
             kind = next((name for name, block in kind_of.items() if token in block), "EOS" if token == self.eos_id else "")
             value = token - first[kind] if kind in first else 0
-            if kind in CONTROLS and not changes:
+            if kind in CELL_KINDS and track >= 0:
                 continue
             if kind in ("Bar", "EOS", "Program") and explicit:
                 raise ValueError(f"token {position}: {kind} after a Position or Duration without its Pitch")
@@ -241,6 +301,28 @@ class CellTokenizer(MusicTokenizer):
         table[tonic : tonic + 12] = tonic + (np.arange(12) + semitones) % 12
         return table.astype(np.uint16)
 
+    def stretching(self, factor: int) -> np.ndarray:
+        """Lookup table int64 (vocabulary,) that writes every length `factor` times as long (2: 6/8 becomes 6/4; -2: half); -1: no such token.
+
+        Control tokens that speak of lengths must be worked out anew: their entries are -1.
+        """
+        def scaled(value: int) -> int:
+            whole = value * 2 if factor > 0 else value // 2
+            return whole if factor > 0 or value % 2 == 0 else -1
+
+        table = np.arange(len(self), dtype=np.int64)
+        for kind in ("Tempo", "Density", "NoteLength", "Syncopation"):
+            table[self.first_id[kind] : self.first_id[kind] + self.block_size[kind]] = -1
+        known = {metre: i for i, metre in enumerate(self.metres)}
+        for i, (n, d) in enumerate(self.metres):
+            other = (n, d // 2) if factor > 0 else (n, d * 2)
+            table[self.first_id["Bar"] + i] = self.first_id["Bar"] + known[other] if other in known else -1
+        for kind, offset in (("Position", 0), ("Duration", 1)):
+            for i in range(self.block_size[kind]):
+                value = scaled(i + offset) - offset
+                table[self.first_id[kind] + i] = self.first_id[kind] + value if 0 <= value < self.block_size[kind] else -1
+        return table
+
 
 def _check_order(notes: list[tuple[int, int, int]]) -> None:
     """Raises ValueError where onsets go back, a note is doubled, or two notes of a pitch overlap."""
@@ -255,7 +337,7 @@ def _check_order(notes: list[tuple[int, int, int]]) -> None:
 
 
 def train_tokenizer(
-    *, metres: Sequence[str], programs: Sequence[int], styles: Sequence[str], rhythms: Sequence[str],
+    *, metres: Sequence[str], programs: Sequence[int], styles: Sequence[str], rhythms: Sequence[str], tempos: Sequence[str],
     ticks_per_quarter: int, velocity: int, max_note_quarters: int, max_bars_control: int,
 ) -> CellTokenizer:  # fmt: skip
     """A tokenizer whose metres, programs and labels are those of the train split."""
@@ -265,7 +347,7 @@ def train_tokenizer(
         special_tokens=["PAD", "EOS", "MASK"], use_programs=True, one_token_stream_for_programs=True, use_velocities=False, use_time_signatures=True,
         beat_res={(0, 4): ticks_per_quarter},
         ticks_per_quarter=ticks_per_quarter, velocity=velocity, metres=list(metres), programs=[int(p) for p in programs], styles=list(styles),
-        rhythms=list(rhythms), max_bars_control=max_bars_control, max_duration_ticks=max_note_quarters * ticks_per_quarter,
+        rhythms=list(rhythms), tempos=list(tempos), max_bars_control=max_bars_control, max_duration_ticks=max_note_quarters * ticks_per_quarter,
     )  # fmt: skip
     return CellTokenizer(config)
 

@@ -68,7 +68,7 @@ def metre_of(field: str) -> tuple[int, int] | None:
 
 
 def labels(tune: Tune) -> dict[str, str]:
-    """Catalogue labels of a tune: title, composer, key, metre, rhythm, origin; "" where the header is silent."""
+    """Catalogue labels of a tune: title, composer, key, metre, rhythm, origin, tempo (quarters a minute); "" where the header is silent."""
     field = tune.fields.get
     metre = metre_of(field("M", ""))
     return {
@@ -78,7 +78,14 @@ def labels(tune: Tune) -> dict[str, str]:
         "metre": f"{metre[0]}/{metre[1]}" if metre else "",
         "rhythm": rhythm_label(field("R", "")),
         "origin": field("O", ""),
+        "tempo": tempo_qpm(field("Q", "")),
     }
+
+
+def tempo_qpm(text: str) -> str:
+    """Quarters a minute of a Q: field ("3/8=120" gives "180"); "" where it says none in numbers."""
+    match = re.search(r"(\d+)/(\d+)\s*=\s*(\d+)", text)
+    return f"{4 * int(match[1]) / int(match[2]) * int(match[3]):g}" if match and int(match[2]) else ""
 
 
 def rhythm_label(text: str) -> str:

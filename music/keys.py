@@ -69,3 +69,12 @@ def estimate_key(pitch_classes: np.ndarray, sharps: int | None = None) -> tuple[
         candidates = list(range(24))
     best = max(candidates, key=lambda i: correlations[i])
     return f"{TONICS[best % 12]} {MODES[best // 12]}", float(correlations[best])
+
+
+_SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10, 11), "dorian": (0, 2, 3, 5, 7, 9, 10), "mixolydian": (0, 2, 4, 5, 7, 9, 10)}
+
+
+def scale_of(label: str) -> frozenset[int]:
+    """Pitch classes of a key: "D major" -> {1, 2, 4, 6, 7, 9, 11}; minor has both sevenths. Raises ValueError naming the known words."""
+    tonic, mode = key_index(label)
+    return frozenset((tonic + step) % 12 for step in _SCALES[MODES[mode]])

@@ -14,7 +14,7 @@ from music.errors import UnreadableScore
 from music.score import Limits, check_limits
 
 SUFFIXES = (".mid", ".midi", ".abc", ".musicxml", ".mxl", ".xml", ".krn")
-LABELS = ("title", "composer", "key", "metre", "rhythm", "origin", "style")
+LABELS = ("title", "composer", "key", "metre", "rhythm", "origin", "style", "tempo")
 
 
 @dataclass(frozen=True)

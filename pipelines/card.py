@@ -17,11 +17,15 @@ def write_model_card(path: Path, metrics: dict[str, Any], lineage: dict[str, Any
     """Markdown with what the model is, what it was trained on, what it may be used for, and what was measured."""
     sources = "\n".join(f"| {name} | {row['pieces']} | {row['licence']} |" for name, row in lineage["collections"].items())
     rows = "\n".join(f"| {name} | {row['pieces']} | {row['nats_per_note']:.3f} | {row['ngram']:.3f} |" for name, row in metrics["by_collection"].items())
-    like, obeyed, copied, training = metrics["overlap"], metrics["obedience"], metrics["originality"], metrics["training"]
+    like, copied, training = metrics["overlap"], metrics["originality"], metrics["training"]
+    filling = "\n".join(f"| {task} | {row['model']:.3f} | {row['model_blind']:.3f} | {row['ngram']:.3f} |" for task, row in metrics["fill"].items())
+    controls = "\n".join(f"| {name} | {row['obeyed']:.1%} | {row['chance']:.1%} | {format(row['human'], '.1%') if 'human' in row else '-'} |" for name, row in metrics["obedience"].items())
+    form = "\n".join(f"| {lag} | {row['model']:.1%} | {row['ngram']:.1%} | {row['test']:.1%} |" for lag, row in metrics["structure"].items())
     path.write_text(f"""# Model card
 
 A decoder-only transformer ({training['parameters']:,} parameters, size `{lineage['network']}`) that writes symbolic music cell by cell, trained from
-nothing on the scores below for {training['minutes']} minutes ({training['steps']} steps).
+nothing on the scores below for {training['pretrain']['minutes']} minutes, then for {training['finetune']['minutes']} minutes with what each is
+({training['steps']} steps in all).
 
 **Licence class: {lineage['licence']}** (the strictest of its data): {USE[lineage['licence']]}.
 
@@ -41,9 +45,28 @@ Split by duplicate group with seed {lineage['split_seed']}; data digest `{lineag
 - {metrics['below_ngram']:.1%} below the n-gram; a uniform guess costs {metrics['uniform_nats_per_note']:.2f}.
 - Valid: {metrics['validity']:.1%} of {metrics['samples']} samples have exactly the bars, metres and tracks asked, in order, without double notes.
 - Overlapped area of descriptors with the test set (Yang & Lerch, 1 = same): model {like['model']['mean']['oa']:.3f}, n-gram {like['ngram']['mean']['oa']:.3f}, train set {like['train']['mean']['oa']:.3f}.
-- In the key asked: {obeyed['key']:.1%} (keys dealt out at random: {obeyed['key_chance']:.1%}; real pieces by the same test: {obeyed['key_human']:.1%}).
 - Longest run of intervals shared with the training set: median {copied['median_run']:.0f}, held-out human pieces {copied['human_median_run']:.0f};
   {copied['share_above_limit']:.1%} of samples share more than {copied['limit_run']:.0f} (humans {copied['human_share_above_limit']:.1%}).
+
+### Filling, nats per note of the region
+
+| task | model | not shown what lies ahead | n-gram |
+|---|---|---|---|
+{filling}
+
+### Controls: share that came as asked
+
+Chance: the asked values dealt out at random. Real pieces: the same judge on held-out pieces with their own labels.
+
+| control | obeyed | chance | real pieces |
+|---|---|---|---|
+{controls}
+
+### Form: share of bars that repeat the bar so many before
+
+| | model | n-gram | test pieces |
+|---|---|---|---|
+{form}
 
 ## Limits
 

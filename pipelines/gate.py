@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 from symusic import Score
 
 from models.bundle import Bundle
-from models.decoding import NetworkNext, Request, generate
+from models.decoding import TorchDecoder
+from models.fill import FillRequest, empty, fill
 from models.grammar import Plan
 from models.scoring import piece_nats
 from models.tokens import Labels, NotRepresentable
@@ -68,7 +69,7 @@ def floors(metrics: dict[str, Any], gate: Gate) -> list[Check]:
         Check("validity", metrics["validity"], ">=", gate.min_validity),
         Check("below_ngram", metrics["below_ngram"], ">=", gate.min_below_ngram),
         Check("overlap_gain", metrics["overlap_gain"], ">=", gate.min_overlap_gain),
-        Check("key_obedience", metrics["obedience"]["key"], ">=", gate.min_key_obedience),
+        Check("key_obedience", metrics["obedience"].get("key", {"obeyed": math.nan})["obeyed"], ">=", gate.min_key_obedience),
         Check("originality_excess", metrics["originality"]["excess"], "<=", gate.max_originality_excess),
     ]
 
@@ -106,9 +107,10 @@ def decoding_seconds(bundles: list[Bundle], rounds: int = 5) -> list[float]:
     for turn in range(rounds):
         for bundle, mine in zip(bundles, seconds, strict=True):
             tokenizer = bundle.tokenizer
-            request = Request(Plan((tokenizer.metres[0],) * 8, (tokenizer.programs[0],)), Labels(), seed=turn)
+            plan = Plan((tokenizer.metres[0],) * 8, (tokenizer.programs[0],))
+            decoder = TorchDecoder(bundle.network)
             begin = time.perf_counter()
-            ids = generate(NetworkNext(bundle.network, tokenizer), tokenizer, [request])[0]
+            ids = fill(decoder, tokenizer, [FillRequest(plan, empty(plan), Labels(), seed=turn)])[0].ids
             mine.append((time.perf_counter() - begin) / len(ids))  # a token: lengths differ between models
     return [float(np.median(mine)) for mine in seconds]
 

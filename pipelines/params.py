@@ -104,7 +104,22 @@ class NetworkSize(_Section):
     dropout: float = Field(ge=0, lt=1)
 
 
-class Pretrain(_Section):
+class Mixture(_Section):
+    whole: float = Field(ge=0)
+    span: float = Field(ge=0)
+    tracks: float = Field(ge=0)
+    rectangle: float = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _something(self) -> "Mixture":
+        if self.whole + self.span + self.tracks + self.rectangle <= 0:
+            raise ValueError("all shares of the mixture are 0: give at least one of whole, span, tracks, rectangle")
+        return self
+
+
+class TrainingKnobs(_Section):
+    """What both training stages have."""
+
     seed: int
     batch_size: int = Field(ge=1)
     max_steps: int = Field(ge=1)
@@ -114,8 +129,11 @@ class Pretrain(_Section):
     warmup: float = Field(ge=0, lt=1)
     weight_decay: float = Field(ge=0)
     gradient_clip: float = Field(gt=0)
+    mixture: Mixture
     transpose: int = Field(ge=0, le=11)
-    unconditioned: float = Field(ge=0, le=1)
+    stretch: float = Field(ge=0, le=1)
+    collection_temperature: float = Field(ge=0, le=2)
+    rare_labels: float = Field(ge=0, le=1)
     validate_every_steps: int = Field(ge=1)
     patience: int = Field(ge=1)
     precision: Literal["auto", "bf16-mixed", "32-true"]
@@ -124,13 +142,29 @@ class Pretrain(_Section):
     strategy: str
 
 
+class Pretrain(TrainingKnobs):
+    start: Literal["nothing", "base"]
+    start_only: bool
+
+
+class Finetune(TrainingKnobs):
+    unconditioned: float = Field(ge=0, le=1)
+    collections: tuple[str, ...]
+    rehearsal: float = Field(ge=0, le=1)
+    method: Literal["full", "lora"]
+    rank: int = Field(ge=1)
+
+
 class Evaluate(_Section):
     seed: int
     samples: int = Field(ge=2)
     sample_bars: int = Field(ge=1)
     temperature: float = Field(gt=0)
     top_p: float = Field(gt=0, le=1)
-    batch_size: int = Field(ge=1)
+    guidance: float = Field(ge=0, le=10)
+    form_bars: int = Field(ge=2)
+    fill_regions: int = Field(ge=2)
+    batch_size: int = Field(ge=2)
     ngram_orders: tuple[int, ...] = Field(min_length=1)
     listen: int = Field(ge=0)
 
@@ -163,6 +197,7 @@ class Params(_Section):
     tokenise: Tokenise
     network: NetworkSize
     pretrain: Pretrain
+    finetune: Finetune
     evaluate: Evaluate
     gate: Gate
     package: Package

@@ -57,6 +57,7 @@ def prepare_piece(row: dict[str, Any], params: Prepare) -> dict[str, Any]:
     key, source = _key(row["key"], score, raw)
     return {
         **{column: row[column] for column in ("piece_id", "collection", "path", "sha256", "licence", "converter", *LABELS)},
+        "tempo": row["tempo"] or ("" if row["score_made"] or not raw.tempos else f"{raw.tempos[0].qpm:g}"),
         "key": key, "key_source": source, "metre": f"{bars[0, 2]}/{bars[0, 3]}",
         "notes": score.note_num(), "bars": len(bars), "quantisation": quantisation_loss(raw, params.ticks_per_quarter),
         **{f"d_{name}": value for name, value in describe(score).items()},
@@ -162,7 +163,7 @@ def _report(rows: list[dict[str, Any]], pieces: list[dict[str, Any]], drops: Cou
                    "pieces_with_a_near_duplicate": sum(size * n for size, n in sizes.items() if size > 1), "largest": max(sizes)},
         "quantisation_mean_steps": round(float(np.mean([piece["quantisation"] for piece in pieces])), 5),
         "stripped": dict(zip(PERSONAL, np.sum([piece["stripped"] for piece in pieces], axis=0).tolist(), strict=True)),
-        "labels": {label: dict(Counter(piece[label] or "(none)" for piece in pieces).most_common(30)) for label in ("collection", "style", "rhythm", "metre", "key", "key_source")},
+        "labels": {label: dict(Counter(piece[label] or "(none)" for piece in pieces).most_common(30)) for label in ("collection", "style", "rhythm", "metre", "key", "key_source", "tempo")},
         "seed": params.seed,
     }  # fmt: skip
 

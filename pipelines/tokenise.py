@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from models.shards import ShardWriter
 from models.tokens import CellTokenizer, NotRepresentable, train_tokenizer
+from music.cells import cell_statistics, tempo_class
 from music.instruments import DRUMS
 from music.score import bar_table, note_array, same_notes
 from pipelines.files import StageError, run_stage, write_json
@@ -39,11 +40,17 @@ def learn_tokenizer(rows: list[dict[str, Any]], params: Params) -> CellTokenizer
         programs=sorted(programs),
         styles=_frequent(Counter(row["style"] for row in rows), least),
         rhythms=_frequent(Counter(row["rhythm"] for row in rows), least),
+        tempos=_frequent(Counter(_tempo(row) for row in rows), least),
         ticks_per_quarter=params.prepare.ticks_per_quarter,
         velocity=params.prepare.velocity,
         max_note_quarters=params.prepare.max_note_quarters,
         max_bars_control=params.tokenise.max_bars_control,
     )
+
+
+def _tempo(row: dict[str, Any]) -> str:
+    """Tempo class of a piece whose source states a tempo, else ""."""
+    return tempo_class(float(row["tempo"])) if row["tempo"] else ""
 
 
 def _pitch_range(score: Score) -> tuple[int, int]:
@@ -58,7 +65,7 @@ def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     tokenizer.save(TOKENIZER)
     report: dict[str, Any] = {"vocabulary": len(tokenizer), "blocks": tokenizer.block_size, "metres": [f"{n}/{d}" for n, d in tokenizer.metres],
-                              "styles": tokenizer.styles, "rhythms": tokenizer.rhythms, "splits": {}, "dropped": Counter()}
+                              "styles": tokenizer.styles, "rhythms": tokenizer.rhythms, "tempos": tokenizer.tempo_classes, "splits": {}, "dropped": Counter()}
     for split in ("train", "valid", "test"):
         with ShardWriter(OUT, split) as shard:
             for row in tqdm([row for row in rows if row["split"] == split], desc=f"tokenise {split}", mininterval=2):
@@ -73,7 +80,8 @@ def main() -> None:
                 low, high = _pitch_range(score)
                 style = row["style"] if row["style"] in tokenizer.styles else ""
                 rhythm = row["rhythm"] if row["rhythm"] in tokenizer.rhythms else ""
-                shard.add(ids, bar_starts, piece_id=row["piece_id"], collection=row["collection"], style=style, rhythm=rhythm, key=row["key"], notes=row["notes"], low=low, high=high)
+                tempo = _tempo(row) if _tempo(row) in tokenizer.tempo_classes else ""
+                shard.add(ids, bar_starts, cell_statistics(score), piece_id=row["piece_id"], collection=row["collection"], style=style, rhythm=rhythm, key=row["key"], tempo=tempo, notes=row["notes"], low=low, high=high)
         if not shard.pieces:
             raise StageError(f"no piece of the {split} split can be written in tokens: {dict(report['dropped'])}")
         report["splits"][split] = {"pieces": shard.pieces, "tokens": shard.tokens, "notes": shard.notes, "tokens_per_note": round(shard.tokens / shard.notes, 4)}

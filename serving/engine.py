@@ -4,27 +4,37 @@ import base64
 import binascii
 import threading
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from symusic import Score
 
+from models.batching import Batcher, Busy, Ticket
 from models.bundle import Bundle
-from models.compose import Composition, Take, compose, requests_of
+from models.compose import BarAsk, Composition, Take, requests_of
+from models.decoding import TorchDecoder
+from models.fill import ContractBroken
+from models.locks import Locks
 from models.sampling import key_obeyed
 from models.scoring import bar_surprise, nats_per_note, piece_nats
 from models.tokens import Labels, NotRepresentable
 from music.descriptors import describe, describe_opening
+from music.cells import BY_NAME, cell_statistics, control_classes
 from music.errors import UnreadableScore
 from music.instruments import name_of
+from music.keys import scale_of
 from music.readers import read_midi
 from music.score import Limits, bar_table, normalise, to_midi
 from music.similarity import melody
-from serving.errors import Refused
+from serving.errors import Crowded, Refused
+from serving.schemas import ComposeRequest
 
 UPLOAD = Limits(max_bytes=2_000_000, max_quarters=4_000, max_notes=20_000, max_tracks=32)
 MAX_SCORED_CELLS, MAX_SCORED_TOKENS = 8_000, 16_000  # a few seconds of work; beyond it, score parts
 DEADLINE_S = 40.0  # of one compose request, inside the service's timeout of 60
+SLOTS = 32  # sequences decoded at once
+MAX_TRACKS = 16
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,7 @@ class Engine:
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
         self.tokenizer, self.network = bundle.tokenizer, bundle.network
+        self._batcher = Batcher(TorchDecoder(self.network, SLOTS), self.tokenizer)
         self._reference = np.array(bundle.profile["nats_per_note"])
         self._runs = bundle.run_index
         self._run_owners = bundle.run_owners
@@ -52,19 +63,43 @@ class Engine:
     def known(self) -> dict[str, list[str]]:
         """What can be asked for."""
         t = self.tokenizer
-        return {"styles": t.styles, "rhythms": t.rhythms, "metres": [f"{n}/{d}" for n, d in t.metres], "instruments": [name_of(p) for p in t.programs]}
+        return {"styles": t.styles, "rhythms": t.rhythms, "tempo_classes": t.tempo_classes, "metres": [f"{n}/{d}" for n, d in t.metres], "instruments": [name_of(p) for p in t.programs],
+                **{control.name: [control.describe_class(i) for i in range(control.classes)] for control in BY_NAME.values()}}  # fmt: skip
+
+    def composition(self, request: ComposeRequest, seed: int) -> Composition:
+        """A request of the service as the model takes it. Raises Refused for a scale that is none."""
+        body, locks = request.model_dump(exclude={"controls", "track_controls", "bar_controls", "locks", "seed"}), request.locks
+        if locks.lowest > locks.highest:
+            raise Refused(f"the lowest pitch {locks.lowest} lies above the highest {locks.highest}: swap them", "locks")
+        try:
+            scale = scale_of(locks.scale) if isinstance(locks.scale, str) and locks.scale else frozenset(locks.scale)
+        except ValueError as error:
+            raise Refused(str(error), "locks.scale") from error
+        grid = int(4 * self.tokenizer.ticks_per_quarter * Fraction(locks.grid.rstrip("T")) * (Fraction(2, 3) if locks.grid.endswith("T") else 1)) if locks.grid else 1
+        ranges = dict.fromkeys(range(MAX_TRACKS), (locks.lowest, locks.highest)) if (locks.lowest, locks.highest) != (0, 127) else {}
+        return Composition(**body, controls=request.controls.given(), track_controls=[values.given() for values in request.track_controls], seed=seed,
+                           bar_controls=[BarAsk(**ask.model_dump()) for ask in request.bar_controls], locks=Locks(scale=scale, ranges=ranges, grid_ticks=grid))  # type: ignore[arg-type]  # fmt: skip
 
     def compose(self, asked: Composition) -> tuple[list[Take], list[Judged]]:
-        """Takes and their scorecards. Raises Refused, naming what is known."""
+        """Takes and their scorecards. Raises Refused, naming what is known; Busy where too many wait."""
+        tickets: list[Ticket] = []
         try:
-            requests_of(self.tokenizer, asked)
+            for request in requests_of(self.tokenizer, asked):
+                tickets.append(self._batcher.submit(request, DEADLINE_S))  # noqa: PERF401  # what is queued when one is refused must be cancelled
+            takes = [Take(filled.score, len(filled.ids), asked.seed + n) for n, filled in enumerate(ticket.result() for ticket in tickets)]
+        except ContractBroken:
+            raise
+        except Busy as error:
+            raise Crowded(str(error)) from error
         except ValueError as error:
             raise Refused(str(error)) from error
-        try:
-            takes = compose(self.network, self.tokenizer, asked, deadline_s=DEADLINE_S)
         except TimeoutError as error:
             raise Refused(f"not written within {DEADLINE_S:.0f} s: ask for fewer bars, tracks or takes, or a lower temperature") from error
+        finally:
+            for ticket in tickets:
+                ticket.cancel()  # what is done does not mind; what is not need not be written any more
         wanted = {name: value for name, value in (("style", asked.style), ("rhythm", asked.rhythm), ("key", asked.key), ("metre", asked.metre), ("bars", asked.bars)) if value}
+        wanted |= {name: BY_NAME[name].describe_class(BY_NAME[name].class_of(value)) for name, value in asked.controls.items()}
         judged = [self._judge(take.score, Labels()) for take in takes]  # without labels, like the reference of the percentile
         for take, card in zip(takes, judged, strict=True):
             card.scorecard["asked"] = wanted
@@ -78,6 +113,10 @@ class Engine:
             obeyed["metre"] = all(f"{n}/{d}" == asked.metre for _, _, n, d in bars.tolist())
         if asked.key:
             obeyed["key"] = key_obeyed(score, asked.key)
+        if asked.controls:
+            statistics, length = cell_statistics(score), int(bars[:, 1].sum())
+            found = [control_classes(statistics[:, k], length, score.tpq) for k in range(len(score.tracks))]
+            obeyed |= {name: all(classes.get(name, 0) == BY_NAME[name].class_of(value) for classes in found) for name, value in asked.controls.items()}
         return obeyed
 
     def score(self, midi: str, labels: Labels) -> Judged:
@@ -114,6 +153,6 @@ class Engine:
     def warm_up(self) -> None:
         """Pay the first-call costs (threads, hash tables) before a client does."""
         metre = "/".join(map(str, self.tokenizer.metres[0]))
-        takes = compose(self.network, self.tokenizer, Composition(bars=1, metre=metre, instruments=[self.tokenizer.programs[0]]))
+        takes, _ = self.compose(Composition(bars=1, metre=metre, instruments=[self.tokenizer.programs[0]]))
         threading.Thread(target=self._runs.build, daemon=True).start()  # two seconds of tables; until then each is made when asked for
         self.score(base64.b64encode(to_midi(takes[0].score)).decode(), Labels())

@@ -24,6 +24,15 @@ class Refused(BentoMLException):
         super().__init__(json.dumps(error_body("invalid", message, field)))
 
 
+class Crowded(BentoMLException):
+    """More is asked than can be written soon. Answered as 429."""
+
+    error_code = HTTPStatus.TOO_MANY_REQUESTS
+
+    def __init__(self, message: str) -> None:
+        super().__init__(json.dumps(error_body("busy", message)))
+
+
 def reshape(status: int, body: bytes) -> bytes:
     """Any error answer in the one shape: ours pass through, BentoML's {"error": "text"} and plain text are wrapped."""
     inner = _innermost(body.decode("utf-8", errors="replace"))

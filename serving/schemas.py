@@ -1,6 +1,6 @@
 """Requests and answers of the service. Every number has bounds; NaN and infinity are refused; unknown fields are errors."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
@@ -13,6 +13,37 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
+class ControlValues(_Strict):
+    """Numbers asked of a track; None: left to the model. They are asked as classes (GET /v1/model lists them)."""
+
+    density: float | None = Field(None, ge=0, le=48, description="notes per quarter")
+    polyphony: float | None = Field(None, ge=0, le=64, description="notes that sound at once")
+    range: float | None = Field(None, ge=0, le=127, description="semitones between the lowest and the highest note")
+    note_length: float | None = Field(None, ge=0, le=64, description="mean length of a note, quarters")
+    syncopation: float | None = Field(None, ge=0, le=1, description="share of notes that start off the beat and sound through the next")
+
+    def given(self) -> dict[str, float]:
+        return {name: value for name, value in self.model_dump().items() if value is not None}
+
+
+class BarControl(_Strict):
+    """Density or polyphony of one bar of one track, both counted from 1."""
+
+    bar: int = Field(ge=1)
+    track: int = Field(1, ge=1)
+    density: float | None = Field(None, ge=0, le=48)
+    polyphony: float | None = Field(None, ge=0, le=64)
+
+
+class LockValues(_Strict):
+    """Hard constraints: what is written keeps to them, whatever the model would like."""
+
+    scale: Word | list[Annotated[int, Field(ge=0, le=11)]] = Field("", description="a key such as 'D dorian', or pitch classes (C is 0)")
+    lowest: int = Field(0, ge=0, le=127, description="MIDI pitch")
+    highest: int = Field(127, ge=0, le=127, description="MIDI pitch")
+    grid: Literal["", "1/4", "1/8", "1/8T", "1/16", "1/16T"] = Field("", description="every onset and length is a multiple of this note; T: triplet")
+
+
 class ComposeRequest(_Strict):
     """What to write; everything left out is left to the model."""
 
@@ -20,9 +51,14 @@ class ComposeRequest(_Strict):
     rhythm: Word = Field("", description="a dance, e.g. jig, reel")
     key: Word = Field("", description="tonic and mode, e.g. 'D major', 'E dorian'")
     metre: Word = Field("", description="e.g. 6/8")
-    tempo: float = Field(120.0, ge=20, le=400, description="quarters a minute, written into the MIDI file")
+    tempo: float | None = Field(None, ge=20, le=400, description="quarters a minute: asked of the model and written into the MIDI file; 120 where it is left out")
     bars: int = Field(8, ge=1, le=MAX_BARS, description="exactly this many")
     instruments: list[Annotated[Word | int, Field(union_mode="left_to_right")]] = Field(default_factory=list, max_length=16, description="one a track: General MIDI names, aliases such as fiddle, or numbers; -1 for drums")
+    controls: ControlValues = Field(default_factory=ControlValues, description="asked of every track")
+    track_controls: list[ControlValues] = Field(default_factory=list, max_length=16, description="asked of each track, in the order of instruments; over `controls`")
+    bar_controls: list[BarControl] = Field(default_factory=list, max_length=MAX_CELLS)
+    locks: LockValues = Field(default_factory=LockValues)
+    guidance: float = Field(1.0, ge=0, le=5, description="above 1 the controls are pressed harder (classifier-free guidance), at twice the work")
     seed: int | None = Field(None, ge=0, le=2**31 - 1 - MAX_TAKES, description="same seed and request, same answer; drawn and told where it is left out")
     temperature: float = Field(1.0, ge=0.05, le=3)
     top_p: float = Field(0.98, gt=0, le=1)
@@ -93,4 +129,4 @@ class ModelAnswer(BaseModel):
     licence: str
     lineage: dict[str, Any]
     metrics: dict[str, Any]
-    known: dict[str, list[str]] = Field(description="styles, rhythms, metres and instruments it can be asked for")
+    known: dict[str, list[str]] = Field(description="styles, rhythms, tempo classes, metres, instruments, and the classes of every control")

@@ -46,7 +46,7 @@ def normal_scores(draw: st.DrawFn, drums: bool = True) -> Score:
 @pytest.fixture(scope="session")
 def tokenizer() -> CellTokenizer:
     return train_tokenizer(
-        metres=[f"{n}/{d}" for n, d in METRES], programs=[-1, 0, 40, 52], styles=["chorale", "irish"], rhythms=["jig", "reel"],
+        metres=[f"{n}/{d}" for n, d in METRES], programs=[-1, 0, 40, 52], styles=["chorale", "irish"], rhythms=["jig", "reel"], tempos=["slow", "fast"],
         ticks_per_quarter=TPQ, velocity=80, max_note_quarters=16, max_bars_control=64,
     )
 

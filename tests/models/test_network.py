@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from models.compose import Composition, compose
-from models.decoding import NetworkNext, Request, generate
+from models.decoding import TorchDecoder
+from models.fill import FillRequest, empty, fill
 from models.grammar import Plan
 from models.network import KVCache, Network, NetworkConfig, sized
 from models.scoring import piece_nats, windows_of
@@ -71,25 +72,24 @@ def test_windows_score_every_token_once_and_with_context(tokenizer: CellTokenize
 
 
 def test_same_seed_same_music_and_another_seed_another(tokenizer: CellTokenizer, composer: Network) -> None:
-    takes = [compose(composer, tokenizer, Composition(bars=3, metre="6/8", instruments=["fiddle"], seed=seed))[0].score for seed in (5, 5, 6)]
+    takes = [compose(TorchDecoder(composer), tokenizer, Composition(bars=3, metre="6/8", instruments=["fiddle"], seed=seed))[0].score for seed in (5, 5, 6)]
     assert same_notes(takes[0], takes[1])
     assert not same_notes(takes[0], takes[2])
 
 
 def test_exactly_the_asked_bars_metre_and_tracks_past_the_context(tokenizer: CellTokenizer, composer: Network) -> None:
-    request = Request(Plan(((3, 4),) * 24, (52, 52, -1)), Labels(style="chorale", bars=24), seed=1)
-    ids = generate(NetworkNext(composer, tokenizer), tokenizer, [request])[0]
-    assert len(ids) > 2 * composer.config.context
-    score = tokenizer.decode_ids(ids)
-    assert [(int(n), int(d)) for _, _, n, d in bar_table(score)] == [(3, 4)] * 24
-    assert [(t.program, t.is_drum) for t in score.tracks] == [(52, False), (52, False), (0, True)]
+    plan = Plan(((3, 4),) * 24, (52, 52, -1))
+    filled = fill(TorchDecoder(composer), tokenizer, [FillRequest(plan, empty(plan), Labels(style="chorale", bars=24), seed=1)])[0]
+    assert len(filled.ids) > 2 * composer.config.context
+    assert [(int(n), int(d)) for _, _, n, d in bar_table(filled.score)] == [(3, 4)] * 24
+    assert [(t.program, t.is_drum) for t in filled.score.tracks] == [(52, False), (52, False), (0, True)]
 
 
 def test_unknown_instrument_or_metre_names_the_known(tokenizer: CellTokenizer, composer: Network) -> None:
     with pytest.raises(NotRepresentable, match="known are: 0, 40, 52, -1"):
-        compose(composer, tokenizer, Composition(instruments=["flute"]))
+        compose(TorchDecoder(composer), tokenizer, Composition(instruments=["flute"]))
     with pytest.raises(ValueError, match="unknown instrument 'kazoo'"):
-        compose(composer, tokenizer, Composition(instruments=["kazoo"]))
+        compose(TorchDecoder(composer), tokenizer, Composition(instruments=["kazoo"]))
 
 
 def test_parameters_have_the_names_of_llama(network: Network) -> None:

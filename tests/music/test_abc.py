@@ -22,7 +22,7 @@ B|"Em"{d}E2B ~BAB|dBA B2:|
 def test_a_book_is_split_and_labelled_tune_by_tune() -> None:
     tunes = abc.split_tunes("%abc\n" + JIG + "\n" + JIG.replace("X:1", "X:2").replace("Edor", "Gmix"))
     assert [tune.number for tune in tunes] == ["1", "2"]
-    assert abc.labels(tunes[0]) == {"title": "Test Jig", "composer": "", "key": "E dorian", "metre": "6/8", "rhythm": "jig", "origin": "Ireland"}
+    assert abc.labels(tunes[0]) == {"title": "Test Jig", "composer": "", "key": "E dorian", "metre": "6/8", "rhythm": "jig", "origin": "Ireland", "tempo": ""}
     assert abc.labels(tunes[1])["key"] == "G mixolydian"
 
 

@@ -6,7 +6,7 @@ from pipelines.params import load_params
 from tests.conftest import ROOT
 
 GATE = load_params(ROOT / "params.yaml").gate
-GOOD = {"validity": 1.0, "below_ngram": 0.3, "overlap_gain": 0.05, "obedience": {"key": 0.8}, "originality": {"excess": 0.0}}
+GOOD = {"validity": 1.0, "below_ngram": 0.3, "overlap_gain": 0.05, "obedience": {"key": {"obeyed": 0.8}}, "originality": {"excess": 0.0}}
 
 
 def test_a_good_candidate_passes_the_floors() -> None:
@@ -17,7 +17,7 @@ def test_a_good_candidate_passes_the_floors() -> None:
     ("name", "change"),
     [
         ("validity", {"validity": 0.995}), ("below_ngram", {"below_ngram": 0.05}), ("overlap_gain", {"overlap_gain": -0.01}),
-        ("key_obedience", {"obedience": {"key": 0.1}}), ("originality_excess", {"originality": {"excess": 0.4}}), ("validity", {"validity": float("nan")}),
+        ("key_obedience", {"obedience": {"key": {"obeyed": 0.1}}}), ("originality_excess", {"originality": {"excess": 0.4}}), ("validity", {"validity": float("nan")}),
     ],
 )
 def test_each_floor_can_fail_alone(name: str, change: dict[str, object]) -> None:

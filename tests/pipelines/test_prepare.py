@@ -17,7 +17,7 @@ PARAMS = load_params(ROOT / "params.yaml")
 
 def row(notes: list[tuple[int, int, int]], **changes: Any) -> dict[str, Any]:
     base = {"piece_id": "a/b", "collection": "a", "path": "b", "sha256": "", "licence": "unstated", "converter": "x", "score_made": True, "program": 40, "title": "T", "composer": "",
-            "key": "", "metre": "", "rhythm": "", "origin": "", "style": "", "midi": to_midi(raw_score(notes))}
+            "key": "", "metre": "", "rhythm": "", "origin": "", "style": "", "tempo": "", "midi": to_midi(raw_score(notes))}
     return base | changes
 
 

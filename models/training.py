@@ -1,22 +1,23 @@
-"""Lightning module for next-token training, its schedule by steps or by the clock, and its data."""
+"""Lightning module for training and fine-tuning, its schedule by steps or by the clock, and its data."""
 
 import math
 import time
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
+from models.lora import add_low_rank
 from models.network import Network, NetworkConfig
 from models.optimizer import MuonAdamW
 from models.scoring import nats_per_note, piece_nats
 from models.shards import Shard
 from models.tokens import CellTokenizer
-from models.windows import Augmentation, WindowDataset
+from models.windows import Augmentation, Mixture, WindowDataset
 
 VALID_PIECES = 160  # looked at during training; evaluate uses all of the test split
 
@@ -49,21 +50,33 @@ def learning_rate_factor(progress: float, warmup: float) -> float:
     return 0.1 + 0.45 * (1 + math.cos(math.pi * min((progress - warmup) / (1 - warmup), 1.0)))
 
 
-class Pretraining(pl.LightningModule):
-    """Next-token cross-entropy. Control tokens are read, not predicted: labels are asked for, never guessed."""
+class Training(pl.LightningModule):
+    """Cross-entropy of the tokens that are the network's own. What is given (controls, kept cells) is read, not predicted.
 
-    def __init__(self, config: NetworkConfig, tokenizer: CellTokenizer, valid: Shard, *, matrix_rate: float, learning_rate: float, warmup: float, weight_decay: float, max_steps: int, clock: Clock) -> None:
+    `weights`: to start from; `rank`: of the low-rank differences to learn, 0 to learn everything; `told`: the valid split is scored with its
+    labels given.
+    """
+
+    def __init__(
+        self, config: NetworkConfig, tokenizer: CellTokenizer, valid: Shard, *, matrix_rate: float, learning_rate: float, warmup: float, weight_decay: float,
+        max_steps: int, clock: Clock, weights: dict[str, Tensor] | None = None, rank: int = 0, told: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.network = Network(config)
-        self._tokenizer, self._clock = tokenizer, clock
+        if weights is not None:
+            self.network.load_state_dict(weights)
+        if rank:
+            add_low_rank(self.network, rank)
+        self._tokenizer, self._clock, self._rank = tokenizer, clock, rank
         self._matrix_rate, self._learning_rate, self._warmup, self._weight_decay, self._max_steps = matrix_rate, learning_rate, warmup, weight_decay, max_steps
         step = max(len(valid) // VALID_PIECES, 1)
         chosen = range(0, len(valid), step)
         self._valid_pieces = [(valid.piece(i), valid.bar_starts(i)) for i in chosen]
         self._valid_notes = [int(valid.records[i]["notes"]) for i in chosen]
+        self._valid_labels = [valid.labels(i) for i in chosen] if told else None
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return MuonAdamW(self.network, matrix_rate=self._matrix_rate, rate=self._learning_rate, weight_decay=self._weight_decay)
+        return MuonAdamW(self.network, matrix_rate=self._matrix_rate, rate=self._learning_rate, weight_decay=self._weight_decay, thin=self._rank > 0)
 
     @property
     def progress(self) -> float:
@@ -71,46 +84,46 @@ class Pretraining(pl.LightningModule):
         by_clock = self._clock.elapsed_s / self._clock.budget_s if self._clock.budget_s else 0.0
         return max(self.global_step / self._max_steps, by_clock)
 
-    def on_train_batch_start(self, batch: Tensor, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         optimizer = self.trainer.optimizers[0]
         assert isinstance(optimizer, MuonAdamW)
         optimizer.scale_rates(learning_rate_factor(self.progress, self._warmup))
 
-    def loss(self, rows: Tensor) -> Tensor:
-        """Mean nats of the music tokens of rows (B, T + 1)."""
-        first = self._tokenizer.first_id
-        targets = rows[:, 1:].clone()
-        targets[(targets >= first["Start"]) & (targets < first["Bar"])] = -100
-        logits = self.network(rows[:, :-1])
-        return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=-100)
+    def loss(self, rows: Tensor, scored: Tensor) -> Tensor:
+        """Mean nats of the scored tokens of rows (B, T + 1)."""
+        mine = scored[:, 1:]
+        logits = self.network.logits(self.network.hidden(rows[:, :-1])[mine])  # (n, V): what is given needs no scores
+        return F.cross_entropy(logits.float(), rows[:, 1:][mine])
 
-    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
-        loss = self.loss(batch)
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        loss = self.loss(*batch)
         self.log("train_loss", loss, prog_bar=True)
         self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
-        self.log("tokens_per_s", batch[:, 1:].numel() * (batch_idx + 1) / max(time.monotonic() - self._epoch_start, 1e-9), prog_bar=True)
+        self.log("tokens_per_s", batch[0][:, 1:].numel() * (batch_idx + 1) / max(time.monotonic() - self._epoch_start, 1e-9), prog_bar=True)
         return loss
 
     def on_train_epoch_start(self) -> None:
         self._epoch_start = time.monotonic()
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
-        nats = piece_nats(self.network, self._tokenizer, self._valid_pieces)
+        nats = piece_nats(self.network, self._tokenizer, self._valid_pieces, self._valid_labels)
         self.log("valid_nats_per_note", nats_per_note(nats, self._valid_notes), prog_bar=True, batch_size=1)
 
 
 class Windows(pl.LightningDataModule):
     """Epoch e holds rows [e * n, (e + 1) * n): with checkpoints at epoch ends, a resumed run goes on with the very next row."""
 
-    def __init__(self, folder: Path, tokenizer: CellTokenizer, *, context: int, batch_size: int, steps: int, augmentation: Augmentation, seed: int) -> None:
+    def __init__(
+        self, shard: Shard, tokenizer: CellTokenizer, *, context: int, batch_size: int, steps: int, augmentation: Augmentation, mixture: Mixture, seed: int, weights: np.ndarray
+    ) -> None:
         super().__init__()
-        self._shard = Shard(folder, "train")
-        self._tokenizer, self._context, self._batch_size, self._steps, self._augmentation, self._seed = tokenizer, context, batch_size, steps, augmentation, seed
+        self._shard, self._tokenizer, self._context, self._batch_size, self._steps = shard, tokenizer, context, batch_size, steps
+        self._augmentation, self._mixture, self._seed, self._weights = augmentation, mixture, seed, weights
 
-    def train_dataloader(self) -> DataLoader[Tensor]:
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         assert self.trainer is not None
         rows = self._steps * self._batch_size
-        data = WindowDataset(self._shard, self._tokenizer, self._context, self._augmentation, self._seed, self.trainer.current_epoch * rows, rows)
+        data = WindowDataset(self._shard, self._tokenizer, self._context, self._augmentation, self._mixture, self._seed, self.trainer.current_epoch * rows, rows, self._weights)
         return DataLoader(data, batch_size=self._batch_size)
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
