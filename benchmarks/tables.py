@@ -1,6 +1,6 @@
-"""Write the tables of README.md from reports/benchmarks/*.json and reports/metrics.json, between their markers; no figure is typed by hand.
+"""Write the tables of README.md and docs/ from reports/benchmarks/*.json and reports/metrics.json, between their markers; no figure is typed by hand.
 
-`python -m benchmarks.tables` rewrites; with `--check` it fails where the README differs.
+`python -m benchmarks.tables` rewrites; with `--check` it fails where a page differs.
 """
 
 import json
@@ -10,11 +10,13 @@ from pathlib import Path
 
 from benchmarks import report
 
-README = Path("README.md")
+PAGES = (Path("README.md"), Path("docs/finetune.md"), *sorted(Path("docs/decisions").glob("*.md")))
 
 
 def benchmark_table(script: str) -> str:
-    """The table of one script, with its command, machine and date under it."""
+    """The table of one script, with its command, machine and date under it; nothing where it has not been run."""
+    if not (report.FOLDER / f"{script}.json").exists():
+        return f"Not measured yet: `python -m benchmarks.{script}`."
     result = json.loads((report.FOLDER / f"{script}.json").read_text())
     missed = [f"{name} {row['value']} (target {row['op']} {row['target']})" for name, row in result["targets"].items() if not row["met"]]
     under = f"`{result['command']}`, {result['date']}, {result['machine']}."
@@ -22,7 +24,7 @@ def benchmark_table(script: str) -> str:
 
 
 def rewritten(text: str) -> str:
-    """README with every `<!-- table: script -->` block filled."""
+    """A page with every `<!-- table: script -->` block filled."""
     def fill(match: re.Match[str]) -> str:
         return f"<!-- table: {match[1]} -->\n{benchmark_table(match[1])}\n<!-- end -->"
 
@@ -30,11 +32,12 @@ def rewritten(text: str) -> str:
 
 
 def main() -> None:
-    text = README.read_text()
-    new = rewritten(text)
-    if "--check" in sys.argv[1:]:
-        sys.exit(0 if new == text else "README.md differs from reports/: run `make tables`")
-    README.write_text(new)
+    for page in PAGES:
+        text = page.read_text()
+        new = rewritten(text)
+        if new != text and "--check" in sys.argv[1:]:
+            sys.exit(f"{page} differs from reports/: run `make tables`")
+        page.write_text(new)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,11 +16,12 @@ from safetensors.torch import load_file
 
 from models.errors import BundleError
 from models.network import Network, NetworkConfig
+from models.onnx_decoder import OnnxDecoder
 from models.tokens import CellTokenizer, load_tokenizer
 from music.similarity import RunIndex
 
 MANIFEST = "bundle.json"
-FILES = ("model.safetensors", "config.json", "tokenizer.json", "profile.json", "melodies.safetensors", "evaluation.json", "lineage.json", "MODEL_CARD.md")
+FILES = ("model.safetensors", "decoder.onnx", "config.json", "tokenizer.json", "profile.json", "melodies.safetensors", "evaluation.json", "lineage.json", "MODEL_CARD.md")
 
 
 def file_digests(folder: Path) -> dict[str, str]:
@@ -71,6 +73,10 @@ class Bundle:
         network = Network(NetworkConfig(**self._json("config.json")))
         network.load_state_dict(load_file(self.folder / "model.safetensors"))
         return network.eval()
+
+    def decoder(self, slots: int) -> OnnxDecoder:
+        """A back end of decoding with room for `slots` sequences; 8-bit where `evaluate` found that good enough."""
+        return OnnxDecoder((self.folder / "decoder.onnx").read_bytes(), slots, int(os.environ.get("OSTINATO_DECODING_THREADS", "1")))
 
     @cached_property
     def _melodies(self) -> tuple[list[np.ndarray], list[int], list[str]]:

@@ -7,9 +7,10 @@ from symusic import Score
 from models.decoding import Decoder
 from models.fill import FillRequest, empty, fill
 from models.grammar import Plan
+from models.labels import Labels, TrackAsk
 from models.layout import CellAsks
 from models.locks import Locks
-from models.tokens import CellTokenizer, Labels, TrackAsk
+from models.tokens import CellTokenizer
 from music.cells import BY_NAME, PER_BAR, tempo_class
 from music.instruments import program_of
 from music.score import DEFAULT_TEMPO_QPM, to_midi

@@ -126,6 +126,14 @@ class Batch:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def written(self) -> list[list[int]]:
+        """What each job at work has so far."""
+        return [row.written for row in self._rows.values()]
+
+    def mask(self) -> np.ndarray:
+        """Legal next tokens of every job at work, bool (jobs, V)."""
+        return self._grammar.mask(np.array(list(self._rows)))
+
     def room_for(self, job: Job) -> bool:
         return len(self._free) >= job.slots
 

@@ -3,15 +3,17 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from symusic import Score
 
 from models.decoding import Decoder, Job, generate
 from models.grammar import Grammar, Plan, script_of
+from models.labels import Labels
 from models.layout import CellAsks, Grid, ask_tokens, prompt
 from models.locks import LockError, Locks
-from models.tokens import CellTokenizer, Labels
+from models.tokens import CellTokenizer
 from music.cells import digest_outside
 from music.instruments import DRUMS
 from music.score import DEFAULT_TEMPO_QPM, bar_table, build, note_array
@@ -135,7 +137,7 @@ class Region:
         def read(written: Sequence[int]) -> list[int]:
             at = [i for i, token in enumerate(written) if low <= token < high]
             cells = [list(row) for row in self.grid.cells]
-            for b, (start, stop) in enumerate(zip(at, at[1:], strict=False)):
+            for b, (start, stop) in enumerate(pairwise(at)):
                 cells[first + b] = list(self._split(written[start + 1 : stop]))
             grid = Grid(self.grid.bars, self.grid.programs, cells)
             partial = list(written[at[-1] :]) if at else []

@@ -249,7 +249,7 @@ def script_of(
     lengths = [int(tokenizer.bar_lengths[tokenizer.id_of("Bar", f"{n}/{d}") - tokenizer.first_id["Bar"]]) for n, d in plan.metres]
     starts_abs = np.concatenate([[0], np.cumsum(lengths)])
     columns: list[tuple[int, bool, int, int, int]] = []  # token, open, track, bar start, bar length
-    script = Script(*(np.zeros(0, dtype=np.int64) for _ in range(5)), np.zeros((K, PITCHES), dtype=np.int64), {},  # type: ignore[arg-type]
+    script = Script(*(np.zeros(0, dtype=np.int64) for _ in range(5)), np.zeros((K, PITCHES), dtype=np.int64), {},  # type: ignore[arg-type, call-arg]
                     np.stack([locks.allowed_pitches(k, p == DRUMS) for k, p in enumerate(plan.programs)]), [p == DRUMS for p in plan.programs], locks)  # fmt: skip
     for k, notes in enumerate(kept):
         before = notes[notes[:, 0] < starts_abs[first]]

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.tokens import KIND_OF, CellTokenizer, Labels
+from models.labels import KIND_OF, Labels
+from models.tokens import CellTokenizer
 
 AHEAD_SHARE, LEFT_SHARE = 0.3, 0.25  # of the context: most that is shown of the bars ahead and of the bars before
 CellAsks = dict[tuple[int, int], tuple[tuple[str, int], ...]]  # (bar, track) -> (control, class) pairs

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from models.network import Network
+from models.network import Layer, Network
 
 
 class LowRank(nn.Module):
@@ -24,6 +24,7 @@ def add_low_rank(network: Network, rank: int, scale: float = 2.0) -> None:
     for parameter in network.model.layers.parameters():
         parameter.requires_grad_(parameter.ndim == 1)
     for layer in network.model.layers:
+        assert isinstance(layer, Layer)
         for block in (layer.self_attn, layer.mlp):
             for name, module in list(block.named_children()):
                 if isinstance(module, nn.Linear):

@@ -196,6 +196,7 @@ class Network(nn.Module):
         cos, sin = self.cos[lengths][:, None, None], self.sin[lengths][:, None, None]  # (B, 1, 1, E)
         x = self.model.embed_tokens(ids)[:, None]  # (B, 1, D)
         for i, layer in enumerate(self.model.layers):
+            assert isinstance(layer, Layer)
             x = layer.step(x, cos, sin, mask, store[i], rows, lengths)
         return self.model.norm(x)[:, 0]
 

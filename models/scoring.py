@@ -7,8 +7,10 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from models.decoding import Decoder
+from models.labels import Labels
 from models.network import Network
-from models.tokens import CellTokenizer, Labels
+from models.tokens import CellTokenizer
 
 
 @dataclass(frozen=True)
@@ -73,3 +75,23 @@ def nats_per_note(nats: Sequence[np.ndarray], notes: Sequence[int]) -> float:
 def bar_surprise(nats: np.ndarray, bar_starts: np.ndarray) -> np.ndarray:
     """Nats of each bar, float64 (bars,); EOS counts with the last."""
     return np.add.reduceat(nats.astype(np.float64), bar_starts)
+
+
+def decoder_nats(decoder: Decoder, tokenizer: CellTokenizer, bodies: Sequence[np.ndarray], most: int) -> float:
+    """Mean nats of the first `most` tokens of pieces, fed one by one to a back end of decoding: what its rounding costs is seen against another."""
+    total, count = 0.0, 0
+    prefix = tokenizer.prefix(Labels())
+    for first in range(0, len(bodies), decoder.slots):
+        rows = {slot: np.asarray(body[: min(most, decoder.context - len(prefix))]).astype(np.int64) for slot, body in enumerate(bodies[first : first + decoder.slots])}
+        scores = {slot: decoder.prefill(slot, prefix) for slot in rows}
+        for i in range(max(len(ids) for ids in rows.values())):
+            able = [slot for slot, ids in rows.items() if i < len(ids)]
+            for slot in able:
+                row = scores[slot] - scores[slot].max()
+                total += float(np.log(np.exp(row).sum()) - row[rows[slot][i]])
+                count += 1
+            going = [slot for slot in able if i + 1 < len(rows[slot])]
+            if going:
+                found = decoder.step(np.array(going), np.array([rows[slot][i] for slot in going]))
+                scores.update(zip(going, found, strict=True))
+    return total / max(count, 1)

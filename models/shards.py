@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from models.tokens import Labels
+from models.labels import Labels
 from music.cells import STATISTICS
 
 COLUMNS = ("piece_id", "collection", "style", "rhythm", "key", "tempo", "notes", "low", "high")

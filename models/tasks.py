@@ -7,11 +7,12 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from models.labels import Labels
 from models.layout import AHEAD_SHARE, LEFT_SHARE, Grid, ahead_end, begin, filled, grid_of, left_start
 from models.network import Network
 from models.ngram import NgramModel
 from models.shards import Shard
-from models.tokens import CellTokenizer, Labels
+from models.tokens import CellTokenizer
 
 TASKS = ("continue 8 bars", "infill 2 bars", "infill 4 bars", "infill 8 bars", "harmonise", "one voice of several")
 
@@ -29,10 +30,10 @@ class Case:
 
 
 def cases_of(shard: Shard, tokenizer: CellTokenizer, task: str, *, count: int, seed: int, context: int) -> list[Case]:
-    """Up to `count` regions for a task, one a piece, from pieces that are long enough and (for harmonise, one voice) have several tracks."""
+    """Up to `count` regions for a task, at most three a piece, from pieces that are long enough and (for harmonise, one voice) have several tracks."""
     random = np.random.default_rng(seed)
     cases: list[Case] = []
-    for i in random.permutation(len(shard)).tolist():
+    for i in np.concatenate([random.permutation(len(shard)) for _ in range(3)]).tolist():
         if len(cases) == count:
             break
         starts = shard.bar_starts(i)

@@ -8,7 +8,6 @@ docs/decisions/0003-tokens.md has the comparison with REMI and with BPE; models/
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,40 +15,14 @@ from miditok import TokenizerConfig, TokSequence
 from miditok.midi_tokenizer import MusicTokenizer
 from symusic import Score
 
-from music.cells import CELL_CONTROLS, PER_BAR
+from models.labels import CELL_KINDS, KIND_OF, Labels
+from music.cells import CELL_CONTROLS
 from music.errors import UnreadableScore
 from music.instruments import DRUMS
 from music.keys import MODES, key_index
 from music.score import DEFAULT_TEMPO_QPM, bar_table, bar_ticks, build, note_array
 
 PITCHES = 128
-KIND_OF = {"density": "Density", "polyphony": "Polyphony", "range": "Range", "note_length": "NoteLength", "syncopation": "Syncopation"}
-CELL_KINDS = tuple(KIND_OF[name] for name in PER_BAR)  # the controls that may also follow a Program inside the music
-
-
-@dataclass(frozen=True)
-class TrackAsk:
-    """What one track can be asked to be: its program, and classes (music/cells.py) of some controls by name."""
-
-    program: int
-    classes: tuple[tuple[str, int], ...] = ()
-
-
-@dataclass(frozen=True)
-class Labels:
-    """What a piece can be asked to be; "" or 0 where it is not asked. `excerpt`: starts in the middle of a piece."""
-
-    style: str = ""
-    rhythm: str = ""
-    key: str = ""
-    bars: int = 0
-    excerpt: bool = False
-    tempo: str = ""
-    tracks: tuple[TrackAsk, ...] = ()
-
-    def without_controls(self) -> "Labels":
-        """The same place in the same ensemble, with nothing asked of the music: the other side of guidance."""
-        return replace(self, style="", rhythm="", key="", tempo="", tracks=tuple(TrackAsk(track.program) for track in self.tracks))
 
 
 class NotRepresentable(ValueError):

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -54,12 +55,12 @@ class Training(pl.LightningModule):
     """Cross-entropy of the tokens that are the network's own. What is given (controls, kept cells) is read, not predicted.
 
     `weights`: to start from; `rank`: of the low-rank differences to learn, 0 to learn everything; `told`: the valid split is scored with its
-    labels given.
+    labels given; `collections`: only these of the valid split, where there are any.
     """
 
     def __init__(
         self, config: NetworkConfig, tokenizer: CellTokenizer, valid: Shard, *, matrix_rate: float, learning_rate: float, warmup: float, weight_decay: float,
-        max_steps: int, clock: Clock, weights: dict[str, Tensor] | None = None, rank: int = 0, told: bool = False,
+        max_steps: int, clock: Clock, weights: dict[str, Tensor] | None = None, rank: int = 0, told: bool = False, collections: Sequence[str] = (),
     ) -> None:  # fmt: skip
         super().__init__()
         self.network = Network(config)
@@ -69,8 +70,8 @@ class Training(pl.LightningModule):
             add_low_rank(self.network, rank)
         self._tokenizer, self._clock, self._rank = tokenizer, clock, rank
         self._matrix_rate, self._learning_rate, self._warmup, self._weight_decay, self._max_steps = matrix_rate, learning_rate, warmup, weight_decay, max_steps
-        step = max(len(valid) // VALID_PIECES, 1)
-        chosen = range(0, len(valid), step)
+        mine = [i for i, record in enumerate(valid.records) if not collections or record["collection"] in collections]
+        chosen = (mine or list(range(len(valid))))[:: max(len(mine) // VALID_PIECES, 1)]
         self._valid_pieces = [(valid.piece(i), valid.bar_starts(i)) for i in chosen]
         self._valid_notes = [int(valid.records[i]["notes"]) for i in chosen]
         self._valid_labels = [valid.labels(i) for i in chosen] if told else None

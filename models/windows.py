@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from models.layout import AHEAD_SHARE, LEFT_SHARE, CellAsks, ahead_end, begin, filled, grid_of, left_start
+from models.labels import CELL_KINDS, Labels, TrackAsk
+from models.layout import AHEAD_SHARE, LEFT_SHARE, CellAsks, Grid, ahead_end, begin, filled, grid_of, left_start
 from models.shards import Shard
-from models.tokens import CELL_KINDS, CellTokenizer, Labels, TrackAsk
+from models.tokens import CellTokenizer
 from music.cells import BY_NAME, PER_BAR, control_classes
 
 SPANS = (1, 2, 2, 4, 4, 4, 8, 8, 16)  # bars of a region, as people ask for them
@@ -160,13 +161,17 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
         start = left_start(hidden, at, int(random.uniform(0.3, 1) * LEFT_SHARE * self._context))
         region = (first, first + bars)
         prefix = begin(self._tokenizer, self._labels(random, i, region, chosen, factor), start + low)
-        t = self._tokenizer
-        if end > at:
-            prefix += [t.id_of("Part", "Ahead"), *hidden.masked(at, end, t.mask_id), t.id_of("Part", "Fill")]
-        left = grid.written(start, at)
         asks = {(b - low, k): value for (b, k), value in self._cell_asks(random, i, region, chosen, factor).items()}
-        ids, scored = filled(t, grid, missing, at, at + bars, asks)
-        return prefix + left + ids, [False] * len(prefix) + [True] * len(left) + scored
+        ids, scored = self.lay_out(grid, missing, (start, at, at + bars, end), asks)
+        return prefix + ids, [False] * len(prefix) + scored
+
+    def lay_out(self, grid: Grid, missing: np.ndarray, bars: tuple[int, int, int, int], asks: CellAsks) -> tuple[list[int], list[bool]]:
+        """What follows the controls, and what of it is learned. `bars`: shown from, filled from, filled to, shown ahead to."""
+        t, (start, first, last, end) = self._tokenizer, bars
+        ahead = [t.id_of("Part", "Ahead"), *grid.with_missing(missing).masked(first, end, t.mask_id), t.id_of("Part", "Fill")] if end > first else []
+        left = grid.written(start, first)
+        ids, scored = filled(t, grid, missing, first, last, asks)
+        return ahead + left + ids, [False] * len(ahead) + [True] * len(left) + scored
 
     def _labels(self, random: np.random.Generator, i: int, region: tuple[int, int], chosen: np.ndarray | None, factor: int) -> Labels:
         """What is asked of a region (bars [first, last), `chosen` tracks): labels of the piece and classes of its tracks, some left out."""
@@ -174,7 +179,7 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
         bars = whole.bars if random.random() < 0.8 else 0
         if not augmentation.controls or random.random() < augmentation.unconditioned:
             return Labels(bars=bars)
-        keep = random.random(4) < 0.8
+        keep = random.random(4) < np.array([0.8, 0.8, 0.9, 0.8])
         tempo = whole.tempo if keep[3] and not factor else ""
         return Labels(whole.style if keep[0] else "", whole.rhythm if keep[1] else "", whole.key if keep[2] else "", bars, tempo=tempo,
                       tracks=self._track_asks(random, i, region, chosen, factor))  # fmt: skip

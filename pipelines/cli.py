@@ -219,6 +219,42 @@ def drift(
 
 
 @app.command()
+def finetune(
+    folder: Path,
+    name: Annotated[str, typer.Option(help="what the collection is called: small letters, digits, _")],
+    licence: Annotated[str, typer.Option(help="licence class of the scores, see params.yaml under prepare")],
+    style: Annotated[str, typer.Option(help="a style label, so that it can be asked for")] = "",
+    method: Annotated[str, typer.Option(help="full or lora")] = "full",
+    minutes: Annotated[float, typer.Option(help="minutes of training")] = 8.0,
+) -> None:
+    """Fine-tune the champion on a folder of scores (docs/finetune.md); then `ostinato register` and `ostinato promote`."""
+    from pipelines import adapt
+
+    with _plain_errors():
+        _, bundle = _champion_bundle()
+        adapt.finetune(bundle, folder, name, licence, style, method, minutes)
+        typer.echo("a new bundle is in bundle/; next: ostinato register, ostinato promote")
+
+
+@app.command()
+def export(
+    target: Annotated[Path, typer.Argument(help="folder to write to")],
+    kind: Annotated[str, typer.Option("--format", help="hf: a Hugging Face LlamaForCausalLM checkpoint")] = "hf",
+    bundle: Annotated[Path | None, typer.Option(help="bundle to export; default: the champion's")] = None,
+) -> None:
+    """Write the weights for other engines."""
+    from models.bundle import open_bundle
+    from models.huggingface import export as export_hf
+
+    with _plain_errors():
+        if kind != "hf":
+            raise StageError(f"format {kind!r} is not known; there is hf")
+        chosen = open_bundle(bundle) if bundle else _champion_bundle()[1]
+        for path in export_hf(chosen.network, chosen.tokenizer, target):
+            typer.echo(path)
+
+
+@app.command()
 def profile(name: str) -> None:
     """Write the values of a profile (tiny, starter, full) into params.yaml; comments stay."""
     from pipelines.profiles import apply_profile

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections import defaultdict
 from dataclasses import replace
@@ -13,12 +14,14 @@ import pyarrow.parquet as pq
 from symusic import Score
 
 from models.bundle import save_melodies, seal
-from models.decoding import TorchDecoder
+from models.decoding import Decoder
 from models.evaluation import ask_of_cells, labellers, melodies_of, obedience, originality, structure, write_form_samples
 from models.network import Network, NetworkConfig
 from models.ngram import NgramModel, best_order
+from models.onnx_decoder import OnnxDecoder
+from models.onnx_graph import build_graph
 from models.sampling import NgramDecoder, Sample, requests_like, write_samples
-from models.scoring import nats_per_note, piece_nats
+from models.scoring import decoder_nats, nats_per_note, piece_nats
 from models.shards import Shard, data_digest
 from models.tasks import task_table
 from models.tokens import CellTokenizer, load_tokenizer
@@ -33,6 +36,7 @@ from pipelines.params import LICENCE_CLASSES, Evaluate, Params, load_params
 
 TOKENS, TRAINED = Path("data/tokens"), Path("data/finetune")
 METRICS, PLOTS, BUNDLE = Path("reports/metrics.json"), Path("reports/plots"), Path("bundle")
+MOST_LOST, DECODED_PIECES, DECODED_TOKENS = 0.005, 40, 300  # of 8-bit decoding against fp32
 CONTEXT = 512  # of the n-gram's histories; it looks back by its order only
 
 
@@ -110,12 +114,23 @@ def reference_profile(test: list[Score], samples: list[Score], pieces: dict[str,
     return {"data": columns(test), "samples": columns(samples), "nats_per_note": each}
 
 
-def write_all_samples(network: Network, ngram: NgramModel, tokenizer: CellTokenizer, test: Shard, knobs: Evaluate) -> dict[str, Any]:
+def make_decoder(network: Network, tokenizer: CellTokenizer, valid: Shard, slots: int) -> tuple[bytes, dict[str, Any]]:
+    """The graph that is served: 8-bit weights where they cost less than MOST_LOST of the likelihood of valid pieces, else fp32."""
+    weights = {name: value.numpy() for name, value in network.state_dict().items()}
+    graphs = {name: build_graph(weights, network.config, eight_bit=name == "8-bit") for name in ("fp32", "8-bit")}
+    step = max(len(valid) // DECODED_PIECES, 1)
+    pieces = [valid.piece(i) for i in range(0, len(valid), step)]
+    nats = {name: decoder_nats(OnnxDecoder(graph, slots), tokenizer, pieces, DECODED_TOKENS) for name, graph in graphs.items()}
+    lost = nats["8-bit"] / nats["fp32"] - 1
+    chosen = "8-bit" if lost <= MOST_LOST else "fp32"
+    return graphs[chosen], {"weights": chosen, "eight_bit_lost": round(lost, 6), "fp32_nats_per_token": round(nats["fp32"], 5)}
+
+
+def write_all_samples(decoder: Decoder, ngram: NgramModel, tokenizer: CellTokenizer, test: Shard, knobs: Evaluate) -> dict[str, Any]:
     """Samples of the model, the same that also ask for every cell, longer ones for form, and the n-gram's for the same requests; and the
     openings (with their keys) of the test pieces they are like."""
     requests, order = requests_like(test, tokenizer, count=knobs.samples, bars=knobs.sample_bars, seed=knobs.seed, temperature=knobs.temperature,
                                     top_p=knobs.top_p, guidance=knobs.guidance)  # fmt: skip
-    decoder = TorchDecoder(network, knobs.batch_size)
     few = max(knobs.samples // 4, 2)
     base = [replace(request, temperature=1.0, top_p=1.0, guidance=1.0) for request in requests]
     baseline = NgramDecoder(ngram, tokenizer, knobs.batch_size, CONTEXT)
@@ -141,7 +156,10 @@ def main() -> None:
     print(f"test: {metrics['nats_per_note']} nats per note, n-gram {metrics['ngram_nats_per_note']}", flush=True)
     metrics["fill"] = task_table(network, ngram, tokenizer, test, count=knobs.fill_regions, seed=knobs.seed)
     print(f"fill: {json.dumps(metrics['fill'])}", flush=True)
-    written = write_all_samples(network, ngram, tokenizer, test, knobs)
+    graph, metrics["decoder"] = make_decoder(network, tokenizer, shards["valid"], knobs.batch_size)
+    decoder = OnnxDecoder(graph, knobs.batch_size, threads=os.cpu_count() or 1)
+    print(f"decoder: {metrics['decoder']}", flush=True)
+    written = write_all_samples(decoder, ngram, tokenizer, test, knobs)
     mine: list[Sample] = written["model"]
     openings = [score for score, _ in written["human"]]
     scores = [s.score for s in mine if s.score is not None]
@@ -167,9 +185,10 @@ def main() -> None:
     write_csv(PLOTS / "ngram_orders.csv", ["order", "valid_nats"], sorted(orders.items()))
     write_csv(PLOTS / "obedience.csv", ["control", "kind", "share"], [(name, kind, row[kind]) for name, row in obeyed.items() for kind in ("obeyed", "chance")])
     write_csv(PLOTS / "fill.csv", ["task", "by", "nats_per_note"], [(task, by, row[by]) for task, row in metrics["fill"].items() for by in ("model", "model_blind", "ngram")])
-    save_samples(network, tokenizer, test, mine, copied["nearest"], knobs)
+    save_samples(decoder, tokenizer, test, mine, copied["nearest"], knobs)
     shutil.rmtree(BUNDLE, ignore_errors=True)
     BUNDLE.mkdir()
+    (BUNDLE / "decoder.onnx").write_bytes(graph)
     save_melodies(BUNDLE / "melodies.safetensors", lines, owners, [record["piece_id"] for record in shards["train"].records])
     make_bundle(params, metrics, pieces, reference_profile(openings, scores, pieces))
 

@@ -34,7 +34,7 @@ def main() -> None:
     run = Run("finetune", knobs, config, {"start": json.loads((START / "training.json").read_text())}, data_digest(TOKENS))
     train(run, lambda clock: (
         Training(config, tokenizer, Shard(TOKENS, "valid"), matrix_rate=knobs.matrix_rate, learning_rate=knobs.learning_rate, warmup=knobs.warmup,
-                 weight_decay=knobs.weight_decay, max_steps=knobs.max_steps, clock=clock, weights=weights, rank=rank, told=True),
+                 weight_decay=knobs.weight_decay, max_steps=knobs.max_steps, clock=clock, weights=weights, rank=rank, told=True, collections=knobs.collections),
         Windows(shard, tokenizer, context=config.context, batch_size=knobs.batch_size, steps=knobs.validate_every_steps, seed=knobs.seed,
                 augmentation=Augmentation(knobs.transpose, knobs.stretch, controls=True, unconditioned=knobs.unconditioned),
                 mixture=Mixture(**knobs.mixture.model_dump()), weights=drawn / drawn.sum()),

@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 from symusic import Score
 
 from models.bundle import Bundle
-from models.decoding import TorchDecoder
 from models.fill import FillRequest, empty, fill
 from models.grammar import Plan
+from models.labels import Labels
 from models.scoring import piece_nats
-from models.tokens import Labels, NotRepresentable
+from models.tokens import NotRepresentable
 from pipelines.files import StageError
 from pipelines.params import Gate
 
@@ -108,7 +108,7 @@ def decoding_seconds(bundles: list[Bundle], rounds: int = 5) -> list[float]:
         for bundle, mine in zip(bundles, seconds, strict=True):
             tokenizer = bundle.tokenizer
             plan = Plan((tokenizer.metres[0],) * 8, (tokenizer.programs[0],))
-            decoder = TorchDecoder(bundle.network)
+            decoder = bundle.decoder(1)
             begin = time.perf_counter()
             ids = fill(decoder, tokenizer, [FillRequest(plan, empty(plan), Labels(), seed=turn)])[0].ids
             mine.append((time.perf_counter() - begin) / len(ids))  # a token: lengths differ between models

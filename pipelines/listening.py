@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from symusic import Score
 
-from models.decoding import Decoder, TorchDecoder
+from models.decoding import Decoder
 from models.fill import FillRequest, extended, fill, plan_of
-from models.network import Network
+from models.labels import Labels
 from models.sampling import Sample
 from models.shards import Shard
-from models.tokens import CellTokenizer, Labels
+from models.tokens import CellTokenizer
 from music.pianoroll import save_piano_roll
 from music.score import first_bars, to_midi
 from pipelines.files import write_json
@@ -22,7 +22,7 @@ SAMPLES = Path("samples")
 FILL_BARS = 12  # bars of the test pieces that are filled
 
 
-def save_samples(network: Network, tokenizer: CellTokenizer, test: Shard, samples: list[Sample], nearest: list[dict[str, Any]], knobs: Evaluate) -> None:
+def save_samples(decoder: Decoder, tokenizer: CellTokenizer, test: Shard, samples: list[Sample], nearest: list[dict[str, Any]], knobs: Evaluate) -> None:
     """Write samples/*.mid with a piano roll beside each, and samples/index.json with what was asked."""
     shutil.rmtree(SAMPLES, ignore_errors=True)
     SAMPLES.mkdir(parents=True)
@@ -39,14 +39,10 @@ def save_samples(network: Network, tokenizer: CellTokenizer, test: Shard, sample
         before = request.score
         assert before is not None
         name = f"fill_{task.replace(' ', '-')}"
-        filled = fill(_decoder(network), tokenizer, [request])[0]
+        filled = fill(decoder, tokenizer, [request])[0]
         save_piano_roll(before, SAMPLES / f"{name}_before.png", f"{task}, before: {piece}")
         index.append(_save(filled.score, name, request.missing) | {"task": task, "piece": piece, "seed": request.seed, "contract": filled.contract})
     write_json(SAMPLES / "index.json", index)
-
-
-def _decoder(network: Network) -> Decoder:
-    return TorchDecoder(network)
 
 
 def _save(score: Score, name: str, region: np.ndarray | None = None) -> dict[str, Any]:

@@ -13,14 +13,14 @@ from symusic import Score
 from models.batching import Batcher, Busy, Ticket
 from models.bundle import Bundle
 from models.compose import BarAsk, Composition, Take, requests_of
-from models.decoding import TorchDecoder
 from models.fill import ContractBroken
+from models.labels import Labels
 from models.locks import Locks
 from models.sampling import key_obeyed
 from models.scoring import bar_surprise, nats_per_note, piece_nats
-from models.tokens import Labels, NotRepresentable
-from music.descriptors import describe, describe_opening
+from models.tokens import NotRepresentable
 from music.cells import BY_NAME, cell_statistics, control_classes
+from music.descriptors import describe, describe_opening
 from music.errors import UnreadableScore
 from music.instruments import name_of
 from music.keys import scale_of
@@ -55,7 +55,7 @@ class Engine:
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
         self.tokenizer, self.network = bundle.tokenizer, bundle.network
-        self._batcher = Batcher(TorchDecoder(self.network, SLOTS), self.tokenizer)
+        self._batcher = Batcher(bundle.decoder(SLOTS), self.tokenizer)
         self._reference = np.array(bundle.profile["nats_per_note"])
         self._runs = bundle.run_index
         self._run_owners = bundle.run_owners
@@ -85,7 +85,7 @@ class Engine:
         tickets: list[Ticket] = []
         try:
             for request in requests_of(self.tokenizer, asked):
-                tickets.append(self._batcher.submit(request, DEADLINE_S))  # noqa: PERF401  # what is queued when one is refused must be cancelled
+                tickets.append(self._batcher.submit(request, DEADLINE_S))  # what is queued when one is refused must be cancelled
             takes = [Take(filled.score, len(filled.ids), asked.seed + n) for n, filled in enumerate(ticket.result() for ticket in tickets)]
         except ContractBroken:
             raise

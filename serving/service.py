@@ -18,7 +18,7 @@ import torch
 
 from models.bundle import open_bundle
 from models.fill import ContractBroken
-from models.tokens import Labels
+from models.labels import Labels
 from monitoring import metrics
 from monitoring.drift import SIDES, STATUSES, descriptor_columns, find_drift, rows_on
 from monitoring.log import EventLog, Row

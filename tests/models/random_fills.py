@@ -6,8 +6,8 @@ import numpy as np
 from symusic import Score
 
 from models.fill import FillRequest, empty, extended, plan_of
+from models.labels import Labels
 from models.locks import Locks
-from models.tokens import Labels
 from music.score import bar_ticks, build, without_overlaps
 from tests.conftest import METRES, TPQ
 

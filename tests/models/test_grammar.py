@@ -6,8 +6,9 @@ import pytest
 from models.decoding import Batch, choose
 from models.fill import FillRequest, Region, empty, plan_of
 from models.grammar import Grammar, Plan
+from models.labels import Labels
 from models.locks import LockError, Locks
-from models.tokens import CellTokenizer, Labels
+from models.tokens import CellTokenizer
 from music.score import build, note_array, same_notes
 from tests.conftest import TPQ
 from tests.models.random_fills import C_MAJOR, RandomDecoder, random_request

@@ -6,9 +6,10 @@ from models.compose import Composition, compose
 from models.decoding import TorchDecoder
 from models.fill import FillRequest, empty, fill
 from models.grammar import Plan
+from models.labels import Labels
 from models.network import KVCache, Network, NetworkConfig, sized
 from models.scoring import piece_nats, windows_of
-from models.tokens import CellTokenizer, Labels, NotRepresentable
+from models.tokens import CellTokenizer, NotRepresentable
 from music.score import bar_table, same_notes
 
 CONFIG = NetworkConfig(vocabulary=50, context=32, width=32, layers=2, heads=2, feed_forward=48)

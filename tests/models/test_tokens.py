@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from symusic import Score
 
-from models.tokens import CellTokenizer, Labels, NotRepresentable, load_tokenizer
+from models.labels import Labels
+from models.tokens import CellTokenizer, NotRepresentable, load_tokenizer
 from music.score import build, note_array, same_notes
 from tests.conftest import TPQ, normal_scores
 
