@@ -7,6 +7,7 @@ sampling constraints; midigpt's network is called by its own cached forward pass
 import argparse
 import statistics
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from music.score import end_tick
 
 BARS, METRE, TEMPO_QPM = 16, (6, 8), 120.0
 BATCHES = (1, 4, 16)
+ROUNDS = 4  # a request that leaves is followed by the next, as in a service
 PEER_TOKENS = 160  # tokens a sequence, about what 16 bars of a tune take
 
 
@@ -37,16 +39,16 @@ def requests(tokenizer: CellTokenizer, count: int) -> list[FillRequest]:
 
 
 def ours(decoder: Decoder, tokenizer: CellTokenizer, count: int) -> dict[str, float]:
-    """One timed turn: tokens, notes and seconds of music a second, and seconds to the first note."""
-    regions = [Region(tokenizer, request) for request in requests(tokenizer, count)]
+    """One timed turn: tokens, notes and seconds of music a second, and seconds to the first note; `count` at work at any time, ROUNDS times as many in all."""
+    regions = [Region(tokenizer, request) for request in requests(tokenizer, ROUNDS * count)]
     batch = Batch(decoder, Grammar(tokenizer, decoder.slots))
     begin, first = time.perf_counter(), 0.0
     jobs = [region.job(decoder.context, float("inf")) for region in regions]
-    for job in jobs:
-        batch.admit(job)
-    done: dict[int, list[int]] = {}
+    waiting, done = deque(jobs), dict[int, list[int]]()
     pitches = range(tokenizer.first_id["Pitch"], tokenizer.first_id["Pitch"] + tokenizer.block_size["Pitch"])
-    while len(batch):
+    while waiting or len(batch):
+        while waiting and batch.room_for(waiting[0]):
+            batch.admit(waiting.popleft())
         done |= {id(job): tokens for job, tokens in batch.step() if isinstance(tokens, list)}
         if not first and any(token in pitches for tokens in batch.written() for token in tokens):
             first = time.perf_counter() - begin

@@ -76,7 +76,7 @@ class Bundle:
 
     def decoder(self, slots: int) -> OnnxDecoder:
         """A back end of decoding with room for `slots` sequences; 8-bit where `evaluate` found that good enough."""
-        return OnnxDecoder((self.folder / "decoder.onnx").read_bytes(), slots, int(os.environ.get("OSTINATO_DECODING_THREADS", "1")))
+        return OnnxDecoder((self.folder / "decoder.onnx").read_bytes(), slots, int(os.environ.get("OSTINATO_DECODING_THREADS", "2")))
 
     @cached_property
     def _melodies(self) -> tuple[list[np.ndarray], list[int], list[str]]:

@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +11,8 @@ import torch
 
 from models.grammar import Grammar, Script
 from models.network import KVCache, Network
+
+LONG_RUN = 8  # settled tokens past which reading them in a pass of their own is faster than one by one in the passes that all rows share
 
 
 class Decoder(Protocol):
@@ -89,17 +91,16 @@ def choose(scores: np.ndarray, legal: np.ndarray, draws: np.ndarray, temperature
     """
     picked = np.empty(len(scores), dtype=np.int64)
     for row in range(len(scores)):  # few tokens are legal: sorting those of one row is faster than all of a batch
-        tokens = np.flatnonzero(legal[row])
+        tokens = legal[row].nonzero()[0]
         if len(tokens) == 1:
             picked[row] = tokens[0]
             continue
         scaled = scores[row, tokens] / temperature[row]
         weights = np.exp(scaled - scaled.max())
-        order = np.argsort(-weights, kind="stable")
+        order = (-weights).argsort(kind="stable")
         cumulative = weights[order].cumsum()
-        kept = int(np.searchsorted(cumulative, top_p[row] * cumulative[-1], side="left")) + 1
-        cumulative = cumulative[:kept]
-        picked[row] = tokens[order[min(int(np.searchsorted(cumulative, draws[row] * cumulative[-1], side="right")), len(cumulative) - 1)]]
+        cumulative = cumulative[: int(cumulative.searchsorted(top_p[row] * cumulative[-1])) + 1]
+        picked[row] = tokens[order[min(int(cumulative.searchsorted(draws[row] * cumulative[-1], side="right")), len(cumulative) - 1)]]
     return picked
 
 
@@ -113,6 +114,12 @@ class _Row:
     written: list[int]
     lengths: int = 0  # tokens in the slots
     scores: np.ndarray | None = None  # (slots, V) of the next token
+    unread: list[int] = field(default_factory=list)  # written, but not yet read by the decoder
+
+    def mixed_scores(self) -> np.ndarray:
+        """Scores (V,) to choose from, with guidance where it is asked."""
+        assert self.scores is not None
+        return self.scores[0] if len(self.slots) == 1 else self.scores[1] + self.job.guidance * (self.scores[0] - self.scores[1])
 
 
 class Batch:
@@ -173,44 +180,57 @@ class Batch:
                 self._leave(key)
         if not self._rows:
             return done
-        keys = np.array(list(self._rows))
-        rows = [self._rows[int(key)] for key in keys]
+        choosing = [key for key, row in self._rows.items() if not row.unread]
         try:
-            legal = self._grammar.mask(keys)
+            done += self._choose(choosing)
         except ValueError:  # locks that leave nothing: find whose
-            return done + self._drop_dead_ends()
-        scores = np.stack([row.scores[0] if len(row.slots) == 1 else row.scores[1] + row.job.guidance * (row.scores[0] - row.scores[1]) for row in rows])  # type: ignore[index]
+            return done + self._drop_dead_ends(choosing)
+        self._read([row for row in self._rows.values() if row.unread])
+        return done
+
+    def _choose(self, keys: list[int]) -> list[tuple[Job, list[int] | Exception]]:
+        """One choice for each of these rows, and the settled tokens that follow it. Raises LockError where one of them has none."""
+        if not keys:
+            return []
+        rows = [self._rows[key] for key in keys]
+        legal = self._grammar.mask(np.array(keys))
+        scores = np.stack([row.mixed_scores() for row in rows])
         draws = np.array([row.random.random() for row in rows])
         tokens = choose(scores, legal, draws, np.array([row.job.temperature for row in rows]), np.array([row.job.top_p for row in rows]))
-        single: list[tuple[_Row, int]] = []
-        for key, row, token in zip(keys.tolist(), rows, tokens.tolist(), strict=True):
+        done: list[tuple[Job, list[int] | Exception]] = []
+        for key, row, token in zip(keys, rows, tokens.tolist(), strict=True):
             self._grammar.advance(key, token)
-            row.written.append(token)
             more = [token, *self._settle(key)]
-            row.written += more[1:]
+            row.written += more
             if self._grammar.finished(key):
                 done.append((row.job, row.written))
                 self._leave(key)
             elif row.lengths + len(more) > self._decoder.context:
                 self._refill(row)
-            elif len(more) == 1:
-                single.append((row, token))
-            else:
+            elif len(more) > LONG_RUN:
                 row.scores = np.stack([self._decoder.extend(slot, more) for slot in row.slots])
                 row.lengths += len(more)
-        if single:
-            slots = np.array([slot for row, _ in single for slot in row.slots])
-            found = self._decoder.step(slots, np.array([token for row, token in single for _ in row.slots]))
-            at = 0
-            for row, _ in single:
-                row.scores = found[at : at + len(row.slots)]
-                row.lengths += 1
-                at += len(row.slots)
+            else:
+                row.unread = more
         return done
 
-    def _drop_dead_ends(self) -> list[tuple[Job, list[int] | Exception]]:
+    def _read(self, rows: list[_Row]) -> None:
+        """One token more for each of these rows, all in one pass."""
+        if not rows:
+            return
+        slots = np.array([slot for row in rows for slot in row.slots])
+        found = self._decoder.step(slots, np.array([row.unread[0] for row in rows for _ in row.slots]))
+        at = 0
+        for row in rows:
+            del row.unread[0]
+            row.scores = found[at : at + len(row.slots)]
+            row.lengths += 1
+            at += len(row.slots)
+
+    def _drop_dead_ends(self, keys: list[int]) -> list[tuple[Job, list[int] | Exception]]:
         dead: list[tuple[Job, list[int] | Exception]] = []
-        for key, row in list(self._rows.items()):
+        for key in keys:
+            row = self._rows[key]
             try:
                 self._grammar.mask(np.array([key]))
             except ValueError as error:

@@ -11,6 +11,13 @@ import onnxruntime as ort
 SPIN_US = 50  # a waiting thread spins so long before it sleeps: longer spinning starves other processes, shorter slows two threads
 
 
+def _session(graph: bytes, threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.add_session_config_entry("session.intra_op.spin_duration_us", str(SPIN_US))
+    return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
 class OnnxDecoder:
     """A `Decoder` (models/decoding.py). Use it from one thread at a time: its buffers are shared by all slots.
 
@@ -18,12 +25,12 @@ class OnnxDecoder:
     """
 
     MERGE = 2  # idle slots worth running to spare a second run
+    MANY = 6  # rows from which on more threads than one are faster
 
     def __init__(self, graph: bytes, slots: int = 1, threads: int = 1) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.add_session_config_entry("session.intra_op.spin_duration_us", str(SPIN_US))
-        self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        """`threads`: for steps of MANY rows and for prompts; smaller steps take one, whose scores are the same to the bit."""
+        self._session = _session(graph, 1)
+        self._wide = _session(graph, threads) if threads > 1 else self._session
         shape = {name: int(value) for name, value in self._session.get_modelmeta().custom_metadata_map.items()}
         self.context, self.slots = shape["context"], slots
         # (2 * layers, slots, H, C, E); the last position is scrap for idle slots that are full
@@ -33,9 +40,9 @@ class OnnxDecoder:
         self._logits = np.zeros((slots, self._session.get_outputs()[0].shape[1]), np.float32)
         self._steps: dict[tuple[int, int], ort.IOBinding] = {}
 
-    def _bind(self, ids: np.ndarray, slot: int) -> ort.IOBinding:
+    def _bind(self, session: ort.InferenceSession, ids: np.ndarray, slot: int) -> ort.IOBinding:
         """Inputs and outputs for `ids` (B, T) in the slots from `slot` on: addresses inside our arrays, nothing is copied."""
-        binding, rows = self._session.io_binding(), len(ids)
+        binding, rows = session.io_binding(), len(ids)
         binding.bind_input("ids", "cpu", 0, np.int64, ids.shape, ids.ctypes.data)
         binding.bind_input("seqlens", "cpu", 0, np.int32, [rows], self._seqlens[slot:].ctypes.data)
         binding.bind_input("total", "cpu", 0, np.int32, [], self._total.ctypes.data)
@@ -56,7 +63,8 @@ class OnnxDecoder:
         if length > self.context:
             raise ValueError(f"{length} tokens in a context of {self.context}")
         self._seqlens[slot], self._total[...] = length - 1, length
-        self._session.run_with_iobinding(self._bind(tokens, slot))
+        session = self._wide if tokens.shape[1] > self.MANY else self._session
+        session.run_with_iobinding(self._bind(session, tokens, slot))
         self._length[slot] = length
         return self._logits[slot].astype(np.float64)
 
@@ -69,8 +77,9 @@ class OnnxDecoder:
         for run in np.split(order, np.flatnonzero(np.diff(order) > self.MERGE + 1) + 1):
             first, end = int(run[0]), int(run[-1]) + 1
             self._total[...] = self._length[first:end].max() + 1
+            session = self._wide if end - first >= self.MANY else self._session
             if (first, end) not in self._steps:
-                self._steps[first, end] = self._bind(self._ids[first:end], first)
-            self._session.run_with_iobinding(self._steps[first, end])
+                self._steps[first, end] = self._bind(session, self._ids[first:end], first)
+            session.run_with_iobinding(self._steps[first, end])
         self._length[slots] += 1
         return self._logits[slots].astype(np.float64)

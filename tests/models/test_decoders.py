@@ -32,7 +32,7 @@ def network(tokenizer: CellTokenizer) -> Network:
 def decoders(network: Network) -> dict[str, Callable[[int], Decoder]]:
     weights = {name: value.numpy() for name, value in network.state_dict().items()}
     graphs = {bits: build_graph(weights, network.config, eight_bit=bits == "eight_bit") for bits in ("fp32", "eight_bit")}
-    return {"torch": lambda slots: TorchDecoder(network, slots), **{bits: (lambda slots, graph=graph: OnnxDecoder(graph, slots)) for bits, graph in graphs.items()}}
+    return {"torch": lambda slots: TorchDecoder(network, slots), **{bits: (lambda slots, graph=graph: OnnxDecoder(graph, slots, threads=2)) for bits, graph in graphs.items()}}
 
 
 @pytest.mark.parametrize(("name", "tolerance"), [("torch", 1e-4), ("fp32", 1e-3), ("eight_bit", 0.5)])
