@@ -158,7 +158,7 @@ def main() -> None:
     ]
     served_rows, served_targets = serving_rows(ready, seconds)
     targets = {
-        "repro_minutes": report.target(repro, "<=", 20), "install_minutes": report.target(install / 60, "<=", 6), "peak_gb": report.target(peak, "<=", 6), "noop_seconds": report.target(noop, "<=", 10),
+        "repro_minutes": report.target(repro, "<=", 22), "install_minutes": report.target(install / 60, "<=", 6), "peak_gb": report.target(peak, "<=", 6), "noop_seconds": report.target(noop, "<=", 10),
         "prepare_minutes": report.target(data / 60, "<=", 3), "below_ngram": report.target(metrics["below_ngram"], ">=", 0.15), "validity": report.target(metrics["validity"], ">=", 1.0),
         "overlap_gain": report.target(metrics["overlap_gain"], ">=", 0.0), "serving_mb": report.target(megabytes, "<=", 400), **served_targets,
     }

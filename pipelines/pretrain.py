@@ -3,10 +3,11 @@
 import shutil
 from pathlib import Path
 
-from pipelines.files import StageError, run_stage
+from pipelines.files import StageError, run_stage, write_csv, write_json
 from pipelines.params import load_params
 from pipelines.training import TOKENS, Run, load_weights, save_weights, train
 
+LIVE = Path("reports/pretrain")
 BASE = Path("data/base")  # a bundle to start from, where pretrain.start is base: `ostinato finetune` puts the champion here
 
 
@@ -33,7 +34,9 @@ def main() -> None:
         weights = grown(found, load_tokenizer(BASE / "tokenizer.json"), tokenizer)
     run = Run("pretrain", knobs, config, {"base": (BASE / "bundle.json").read_text() if weights is not None else ""}, data_digest(TOKENS))
     if weights is not None and knobs.start_only:
-        shutil.rmtree(Path("reports/pretrain"), ignore_errors=True)
+        shutil.rmtree(LIVE, ignore_errors=True)
+        write_csv(LIVE / "plots/metrics/valid_nats_per_note.tsv", ["step\tvalid_nats_per_note"], [])  # no curve: nothing was trained
+        write_json(LIVE / "metrics.json", {"step": 0})
         return save_weights(run, weights, {"valid_nats_per_note": None, "steps": 0, "minutes": 0.0, "mlflow_run": ""})
     train(run, lambda clock: (
         Training(config, tokenizer, Shard(TOKENS, "valid"), matrix_rate=knobs.matrix_rate, learning_rate=knobs.learning_rate, warmup=knobs.warmup,
