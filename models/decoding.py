@@ -133,13 +133,17 @@ class Batch:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def due(self) -> list[int]:
+        """Rows of the grammar at which a choice is due."""
+        return [key for key, row in self._rows.items() if not row.unread]
+
     def written(self) -> list[list[int]]:
         """What each job at work has so far."""
         return [row.written for row in self._rows.values()]
 
     def mask(self) -> np.ndarray:
-        """Legal next tokens of every job at work, bool (jobs, V)."""
-        return self._grammar.mask(np.array(list(self._rows)))
+        """Legal next tokens of every job at which a choice is due, bool (jobs, V)."""
+        return self._grammar.mask(np.array(self.due()))
 
     def room_for(self, job: Job) -> bool:
         return len(self._free) >= job.slots
@@ -180,7 +184,7 @@ class Batch:
                 self._leave(key)
         if not self._rows:
             return done
-        choosing = [key for key, row in self._rows.items() if not row.unread]
+        choosing = self.due()
         try:
             done += self._choose(choosing)
         except ValueError:  # locks that leave nothing: find whose

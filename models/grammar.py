@@ -20,6 +20,7 @@ NEVER = -1
 # onset and duration as they stand for the next; notes in the cell; rhythmic grid; and flags.
 CURSOR, NEXT, START, LENGTH, ONSET, PITCH, EXPECTED, DURATION, NOTES, GRID, OPEN, POSITIONED, TIMED, DRUM, LOCKED, SILENT_END = range(16)
 COLUMNS = 16
+FEW = 4  # rows up to which each is masked by itself
 FAR = np.iinfo(np.int64).max // 2
 
 
@@ -102,6 +103,49 @@ class Grammar:
 
     def mask(self, rows: np.ndarray) -> np.ndarray:
         """Legal next tokens, bool (n, vocabulary), of unfinished rows, int (n,). Raises LockError where locks leave none."""
+        legal = np.stack([self._mask_of(int(row)) for row in rows]) if len(rows) <= FEW else self._mask_of_batch(rows)
+        if not legal.any(axis=1).all():
+            raise LockError(self._dead_end(int(rows[np.flatnonzero(~legal.any(axis=1))[0]])))
+        return legal
+
+    def _mask_of(self, row: int) -> np.ndarray:
+        """The same as `_mask_of_batch` for one row, bool (vocabulary,): for a few rows plain numbers are faster than arrays of them."""
+        state: list[int] = self._s[row].tolist()
+        if state[LOCKED]:
+            return self._locked_mask(row)
+        start, length, onset, pitch, expected, duration, grid = (state[c] for c in (START, LENGTH, ONSET, PITCH, EXPECTED, DURATION, GRID))
+        legal = np.zeros(len(self._kind_of), dtype=bool)
+        idle = not state[POSITIONED] and not state[TIMED]
+        legal[state[NEXT]] = idle and not state[SILENT_END]
+        if not state[OPEN] or state[NOTES] >= MAX_NOTES_IN_CELL:
+            return legal
+        until, limit, at_abs = self._until[row], self._limit[row], start + expected
+        free = (until <= at_abs) & (limit >= at_abs + grid)
+        if expected == onset:
+            free[: pitch + 1] = False
+        if expected < length and free.any():
+            longest = int(limit[free].max()) - at_abs
+            if not state[TIMED]:
+                block = self._duration_block.start - 1
+                legal[block + grid : min(block + longest + 1, self._duration_block.stop) : grid] = True
+                if duration:
+                    legal[block + duration] = False
+            if duration:
+                legal[self._drum_block if state[DRUM] else self._pitch_block] = free & (limit >= at_abs + duration)
+        if idle:
+            lasting = until[limit >= start + length]
+            block = self._position_block.start
+            if len(lasting):
+                lowest = max(onset + 1, int(lasting.min()) - start)
+                legal[block + -(-lowest // grid) * grid : block + max(length - grid + 1, 0) : grid] = True
+            if onset != NEVER and onset % grid == 0 and ((until <= start + onset) & (limit >= start + onset + grid))[pitch + 1 :].any():
+                legal[block + onset] = True
+            if expected < len(self._ticks):
+                legal[block + expected] = False
+        return legal
+
+    def _mask_of_batch(self, rows: np.ndarray) -> np.ndarray:
+        """All rows at once, bool (n, vocabulary)."""
         t = self._t
         state = self._s[rows]
         column = state[:, :, None]  # (n, COLUMNS, 1): each column as (n, 1), against ticks and pitches
@@ -143,9 +187,6 @@ class Grammar:
         legal[:, self._pitch_block] = fits
         for i in np.flatnonzero(state[:, LOCKED]):
             legal[i] = self._locked_mask(int(rows[i]))
-        if not legal.any(axis=1).all():
-            row = int(rows[np.flatnonzero(~legal.any(axis=1))[0]])
-            raise LockError(self._dead_end(row))
         return legal
 
     def _dead_end(self, row: int) -> str:

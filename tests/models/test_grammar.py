@@ -74,6 +74,26 @@ def assert_locks_hold(region: Region, score: object) -> None:
                 assert np.array_equal(new[bar == b, 2], old[old_bar == b, 2])
 
 
+def test_rows_by_themselves_and_all_at_once_have_the_same_mask(tokenizer: CellTokenizer) -> None:
+    random = np.random.default_rng(5)
+    decoder = RandomDecoder(len(tokenizer), 24, 0)
+    grammar = Grammar(tokenizer, decoder.slots)
+    batch, compared = Batch(decoder, grammar), 0
+    for i in range(300):
+        request = random_request(random, i)
+        try:
+            job = Region(tokenizer, request).job(decoder.context, float("inf"))
+        except LockError:
+            continue
+        while not batch.room_for(job):
+            for key in batch.due():
+                assert np.array_equal(grammar.mask(np.array([key]))[0], grammar._mask_of_batch(np.array([key]))[0])
+                compared += 1
+            batch.step()
+        batch.admit(job)
+    assert compared > 5000
+
+
 def test_a_piece_can_be_written_in_one_way_only(tokenizer: CellTokenizer) -> None:
     requests = [FillRequest(plan, empty(plan), Labels(), i) for i, plan in enumerate([Plan(((3, 4), (6, 8)), (40, -1)), Plan(((4, 4),) * 3, (52,))] * 30)]
     for region, outcome in walk(tokenizer, requests, 1):
