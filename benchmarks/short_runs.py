@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from models.network import Network
 from models.optimizer import MuonAdamW
-from models.training import best_precision, learning_rate_factor
+from models.training import IGNORED, best_precision, learning_rate_factor
 
 BATCH, WARMUP, MATRIX_RATE, RATE, DECAY, CLIP = 8, 0.05, 0.02, 0.003, 0.1, 1.0  # the starter profile's
 Optimiser = Callable[[Network], torch.optim.Optimizer]
@@ -33,8 +33,8 @@ def train(network: Network, data: Dataset[tuple[Tensor, Tensor]], steps: int, op
         batch = [data[step * BATCH + i] for i in range(BATCH)]
         rows, scored = torch.stack([row for row, _ in batch]), torch.stack([mine for _, mine in batch])[:, 1:]
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            logits = network.logits(network.hidden(rows[:, :-1])[scored])
-        F.cross_entropy(logits.float(), rows[:, 1:][scored]).backward()
+            logits = network(rows[:, :-1])
+        F.cross_entropy(logits.float().flatten(0, 1), torch.where(scored, rows[:, 1:], IGNORED).flatten(), ignore_index=IGNORED).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP)
         optimiser.step()
         optimiser.zero_grad()

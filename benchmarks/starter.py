@@ -154,6 +154,9 @@ def main() -> None:
         {"what": "nats per note, test split", "measured": f"{metrics['nats_per_note']:.3f}; n-gram of order {metrics['ngram_order']}: {metrics['ngram_nats_per_note']:.3f} ({metrics['below_ngram']:.1%} below)"},
         {"what": "valid samples", "measured": f"{metrics['validity']:.1%} of {metrics['samples']}"},
         {"what": "descriptor overlap with the test set", "measured": f"model {metrics['overlap']['model']['mean']['oa']:.3f}, n-gram {metrics['overlap']['ngram']['mean']['oa']:.3f}, train set {metrics['overlap']['train']['mean']['oa']:.3f}"},
+        {"what": "infilling 4 bars, nats per note", "measured": "model {model:.3f}, not shown what lies ahead {model_blind:.3f}, n-gram {ngram:.3f}".format(**metrics["fill"]["infill 4 bars"])},
+        {"what": "in the key asked", "measured": "{obeyed:.1%}; dealt at random {chance:.1%}, real pieces {human:.1%}".format(**metrics["obedience"]["key"])},
+        {"what": "in the density asked (8 classes)", "measured": "{obeyed:.1%}; dealt at random {chance:.1%}".format(**metrics["obedience"]["density"])},
         {"what": "image's site-packages without torch", "measured": f"{megabytes:.0f} MB"},
     ]
     served_rows, served_targets = serving_rows(ready, seconds)
