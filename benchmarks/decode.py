@@ -108,6 +108,9 @@ def mask_share(decoder: Decoder, tokenizer: CellTokenizer, count: int) -> float:
     for _ in range(60):
         if len(batch) < count:
             break
+        if not batch.due():
+            batch.step()
+            continue
         begin = time.perf_counter()
         batch.mask()
         middle = time.perf_counter()

@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file
+
 from benchmarks import report
 from benchmarks.starter import clean_environment
 from models.bundle import open_bundle
@@ -49,10 +51,10 @@ def figures(top: Path, network: Network, name: str) -> tuple[float, float]:
 
 def before(top: Path, name: str) -> tuple[float, float]:
     """The champion as it was, with the new vocabulary."""
-    bundle = open_bundle(ROOT / "bundle")
+    base = top / "data/base"
     tokenizer = load_tokenizer(top / "data/tokens/tokenizer.json")
-    network = Network(NetworkConfig(**{**bundle.network.config.to_dict(), "vocabulary": len(tokenizer)}))
-    network.load_state_dict(grown(bundle.network.state_dict(), bundle.tokenizer, tokenizer))
+    network = Network(NetworkConfig(**{**json.loads((base / "config.json").read_text()), "vocabulary": len(tokenizer)}))
+    network.load_state_dict(grown(load_file(base / "model.safetensors"), load_tokenizer(base / "tokenizer.json"), tokenizer))
     return figures(top, network, name)
 
 

@@ -42,7 +42,7 @@ class Batcher:
         self._batch = Batch(decoder, Grammar(tokenizer, decoder.slots))
         self._waiting: deque[Job] = deque()
         self._futures: dict[int, tuple[Future[Filled], Region]] = {}
-        self._changed = threading.Condition()
+        self._changed = threading.Condition()  # its lock can be taken again by the thread that holds it
         self._open = True
         self._thread = threading.Thread(target=self._work, daemon=True, name="decoding")
         self._thread.start()
@@ -56,6 +56,7 @@ class Batcher:
         """Queue a request. Raises ValueError (LockError, NotRepresentable) for what cannot be asked, Busy where the queue is full."""
         region = Region(self._tokenizer, request)
         job = region.job(self._decoder.context, time.monotonic() + deadline_s if deadline_s is not None else float("inf"))
+        self._tokenizer.prefix(request.labels)  # an unknown label is told here, not on the thread that serves everybody
         if job.slots > self._decoder.slots:
             raise ValueError(f"guidance needs {job.slots} places at once, the engine has {self._decoder.slots}")
         future: Future[Filled] = Future()
@@ -86,7 +87,10 @@ class Batcher:
                 arrived = self._admissible()
             try:
                 for job in arrived:
-                    self._batch.admit(job)
+                    try:
+                        self._batch.admit(job)
+                    except Exception as error:  # this request's alone: the others go on
+                        self._settle(job, error)
                 for job, outcome in self._batch.step():
                     self._settle(job, outcome)
             except Exception as error:  # a bug must not leave callers waiting: they are told, and the next ones are served
@@ -95,13 +99,16 @@ class Batcher:
                 self._batch = Batch(self._decoder, Grammar(self._tokenizer, self._decoder.slots))
 
     def _admissible(self) -> list[Job]:
-        """One waiting job, if there is room: its prompt is read in one pass between two tokens of the others."""
-        while self._waiting and self._waiting[0].cancelled:
-            self._settle(self._waiting.popleft(), InterruptedError("cancelled"))
+        """One waiting job, if there is room: its prompt is read in one pass between two tokens of the others. Those that need not wait any more go."""
+        now = time.monotonic()
+        for job in [job for job in self._waiting if job.cancelled or now > job.deadline]:
+            self._waiting.remove(job)
+            self._settle(job, InterruptedError("cancelled") if job.cancelled else TimeoutError("not begun in time"))
         return [self._waiting.popleft()] if self._waiting and self._batch.room_for(self._waiting[0]) else []
 
     def _settle(self, job: Job, outcome: list[int] | Exception) -> None:
-        future, region = self._futures.pop(id(job))
+        with self._changed:
+            future, region = self._futures.pop(id(job))
         if isinstance(outcome, Exception):
             return future.set_exception(outcome)
         try:
@@ -110,7 +117,8 @@ class Batcher:
             future.set_exception(error)
 
     def _fail_all(self, error: Exception) -> None:
-        self._waiting.clear()
-        for future, _ in self._futures.values():
-            future.set_exception(error)
-        self._futures.clear()
+        with self._changed:
+            self._waiting.clear()
+            for future, _ in self._futures.values():
+                future.set_exception(error)
+            self._futures.clear()

@@ -95,7 +95,7 @@ def cell_asks(asks: list[BarAsk], bars: int, tracks: int) -> CellAsks:
     for ask in asks:
         if not 1 <= ask.bar <= bars or not 1 <= ask.track <= tracks:
             raise ValueError(f"there is no bar {ask.bar} of track {ask.track}: the piece has {bars} bars and {tracks} tracks, counted from 1")
-        found[ask.bar - 1, ask.track - 1] = classes_of({name: value for name in PER_BAR if (value := getattr(ask, name)) is not None})
+        found[ask.bar - 1, ask.track - 1] = found.get((ask.bar - 1, ask.track - 1), ()) + classes_of({name: value for name in PER_BAR if (value := getattr(ask, name)) is not None})
     return found
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from models.grammar import Grammar, Script
+from models.locks import LockError
 from models.network import KVCache, Network
 
 LONG_RUN = 8  # settled tokens past which reading them in a pass of their own is faster than one by one in the passes that all rows share
@@ -156,8 +157,12 @@ class Batch:
         row = _Row(job, slots, np.random.default_rng(job.seed), [])
         self._grammar.join(slots[0], job.script)
         self._rows[slots[0]] = row
-        row.written += self._settle(slots[0])
-        self._refill(row)
+        try:
+            row.written += self._settle(slots[0])
+            self._refill(row)
+        except Exception:
+            self._leave(slots[0])
+            raise
 
     def _settle(self, key: int) -> list[int]:
         """Move the grammar over the tokens that are settled."""
@@ -187,7 +192,7 @@ class Batch:
         choosing = self.due()
         try:
             done += self._choose(choosing)
-        except ValueError:  # locks that leave nothing: find whose
+        except LockError:  # find whose
             return done + self._drop_dead_ends(choosing)
         self._read([row for row in self._rows.values() if row.unread])
         return done
@@ -237,7 +242,7 @@ class Batch:
             row = self._rows[key]
             try:
                 self._grammar.mask(np.array([key]))
-            except ValueError as error:
+            except LockError as error:
                 dead.append((row.job, error))
                 self._leave(key)
         return dead

@@ -74,11 +74,22 @@ def labellers(train: Shard, test: Shard, tokenizer: CellTokenizer, bars: int, mo
     return judges, accuracy
 
 
-def obedience(samples: Sequence[Sample], with_cells: Sequence[Sample], judges: dict[str, Labeller], accuracy: dict[str, float], human: Sequence[tuple[Score, str]], ticks_per_quarter: int) -> dict[str, dict[str, float]]:
-    """Every control: share obeyed, chance, how many were asked; `human`: the same judge on real pieces with their own labels."""
-    answers = [(s.request, s.score) for s in samples if s.score is not None]
+def obedience(
+    samples: Sequence[Sample], unasked: Sequence[Sample], with_cells: Sequence[Sample], judges: dict[str, Labeller], accuracy: dict[str, float],
+    human: Sequence[tuple[Score, str]], ticks_per_quarter: int,
+) -> dict[str, dict[str, float]]:  # fmt: skip
+    """Every control: share obeyed, chance, how many were asked; `human`: the same judge on real pieces with their own labels.
+
+    `unasked`: samples in the same metres and instruments that were not told the controls. What they obey is given by the plan, not by the model.
+    """
+    def measured(some: Sequence[Sample]) -> dict[str, dict[str, float]]:
+        answers = [(s.request, s.score) for s in some if s.score is not None]
+        return label_obedience(answers, {kind: judge.name for kind, judge in judges.items()}) | class_obedience(answers, ticks_per_quarter)
+
     cells = [(s.request, s.score) for s in with_cells if s.score is not None]
-    table = label_obedience(answers, {kind: judge.name for kind, judge in judges.items()}) | class_obedience(answers, ticks_per_quarter) | cell_obedience(cells, ticks_per_quarter)
+    table = measured(samples) | cell_obedience(cells, ticks_per_quarter)
+    for kind, row in measured(unasked).items():
+        table[kind]["unasked"] = row["obeyed"]
     labelled = [key_obeyed(score, key) for score, key in human if key]
     for kind, value in {**accuracy, "key": round(sum(labelled) / max(len(labelled), 1), 4)}.items():
         if kind in table:
@@ -100,6 +111,12 @@ def ask_of_cells(requests: Sequence[FillRequest], pieces: Sequence[int], shard: 
                 cells[b, k] = tuple((name, told.get(name, 0)) for name in PER_BAR)
         asked.append(replace(request, cells=cells, seed=request.seed + 1))
     return asked
+
+
+def write_unasked(decoder: Decoder, tokenizer: CellTokenizer, requests: Sequence[FillRequest]) -> list[Sample]:
+    """The same plans with nothing asked; the answers are judged by what the requests had asked."""
+    untold = [replace(request, labels=request.labels.without_controls(), seed=request.seed + 2, guidance=1.0) for request in requests]
+    return [replace(sample, request=request) for sample, request in zip(write_samples(decoder, tokenizer, untold), requests, strict=True)]
 
 
 def longer(requests: Sequence[FillRequest], bars: int, count: int) -> list[FillRequest]:

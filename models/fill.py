@@ -18,6 +18,8 @@ from music.cells import digest_outside
 from music.instruments import DRUMS
 from music.score import DEFAULT_TEMPO_QPM, bar_table, build, note_array
 
+ROOM_TO_WRITE = 24  # tokens of the context left free by a prompt, at the least
+
 
 class ContractBroken(RuntimeError):
     """A cell outside the region changed. This must never happen: it is a bug, please report the request."""
@@ -142,8 +144,8 @@ class Region:
             grid = Grid(self.grid.bars, self.grid.programs, cells)
             partial = list(written[at[-1] :]) if at else []
             ids = prompt(self._t, grid, first + max(len(at) - 1, 0), labels, context)
-            room = context - len(ids) - 8
-            return ids + partial[-max(room, context // 4) :] if len(ids) + len(partial) <= context - 8 else ids[: context // 2] + partial[-context // 4 :]
+            room = context - len(ids) - ROOM_TO_WRITE
+            return ids + partial[max(len(partial) - room, 0) :]  # of a bar that is longer than the room only the newest tokens
 
         return read
 
@@ -187,8 +189,7 @@ class Region:
         region = {(int(b), int(k)) for b, k in np.argwhere(self.request.missing)}
         after = digest_outside(score, region)
         if self.request.score is not None:
-            parts = [(0 if p == DRUMS else p, p == DRUMS, kept) for p, kept in zip(self.request.plan.programs, self.kept, strict=True)]
-            for (_, _, before), track, k in zip(parts, score.tracks, range(len(parts)), strict=True):
+            for k, (before, track) in enumerate(zip(self.kept, score.tracks, strict=True)):
                 now = note_array(track)
                 bar = np.searchsorted(self.starts, now[:, 0], side="right") - 1
                 if not np.array_equal(now[~self.request.missing[bar, k]], before):

@@ -103,6 +103,8 @@ class Grammar:
 
     def mask(self, rows: np.ndarray) -> np.ndarray:
         """Legal next tokens, bool (n, vocabulary), of unfinished rows, int (n,). Raises LockError where locks leave none."""
+        if not len(rows):
+            return np.zeros((0, len(self._kind_of)), dtype=bool)
         legal = np.stack([self._mask_of(int(row)) for row in rows]) if len(rows) <= FEW else self._mask_of_batch(rows)
         if not legal.any(axis=1).all():
             raise LockError(self._dead_end(int(rows[np.flatnonzero(~legal.any(axis=1))[0]])))

@@ -29,5 +29,5 @@ class Labels:
     tracks: tuple[TrackAsk, ...] = ()
 
     def without_controls(self) -> "Labels":
-        """The same place in the same ensemble, with nothing asked of the music: the other side of guidance."""
-        return replace(self, style="", rhythm="", key="", tempo="", tracks=tuple(TrackAsk(track.program) for track in self.tracks))
+        """The same place in a piece, with nothing asked, as in training: the other side of guidance."""
+        return replace(self, style="", rhythm="", key="", tempo="", tracks=())

@@ -112,9 +112,11 @@ def prompt(tokenizer: CellTokenizer, grid: Grid, bar: int, labels: Labels, conte
     start = left_start(grid, bar, int((LEFT_SHARE if end > bar else 0.5) * context))
     ids = begin(tokenizer, labels, start)
     if end > bar:
-        ids += [tokenizer.id_of("Part", "Ahead"), *grid.masked(bar, end, tokenizer.mask_id), tokenizer.id_of("Part", "Fill")]
+        most = min(int(2 * AHEAD_SHARE * context), int(0.8 * context) - len(ids) - 2)
+        ahead = grid.masked(bar, end, tokenizer.mask_id)[: max(most, 0)]  # one bar of many full tracks may be too much
+        ids += [tokenizer.id_of("Part", "Ahead"), *ahead, tokenizer.id_of("Part", "Fill")]
     tail = grid.written(start, bar)
-    return ids + tail[-context // 2 :]
+    return ids + tail[max(len(tail) - max(int(0.8 * context) - len(ids), 0), 0) :]  # the newest stay
 
 
 def begin(tokenizer: CellTokenizer, labels: Labels, start: int) -> list[int]:

@@ -54,7 +54,6 @@ class RhythmLock:
 
     def __init__(self, notes: np.ndarray) -> None:
         self._notes = notes[:, :2].tolist()
-        self.holds_notes = len(notes) > 0
         self.next = 0
 
     def legal(self, expected: int, duration: int, last_pitch: int, free: np.ndarray) -> tuple[str, np.ndarray]:
@@ -81,7 +80,6 @@ class PitchLock:
     def __init__(self, notes: np.ndarray, bar_length: int, grid: int) -> None:
         self._pitches = notes[:, 2].tolist()
         self._length, self._grid = bar_length, grid
-        self.holds_notes = len(notes) > 0
         self.next = 0
         self._latest = [0] * len(self._pitches)  # tick by which each note must start
         latest = (bar_length - 1) // grid * grid

@@ -11,6 +11,8 @@ from models.sampling import key_obeyed
 from music.cells import CELL_CONTROLS, PER_BAR, cell_statistics, control_classes
 from music.score import bar_table
 
+SILENT = -9  # the class of what is not there: obeys nothing
+
 
 def beside_chance(asked: Sequence[Any], obeys: Callable[[int, Any], bool]) -> dict[str, float]:
     """`obeys(i, value)`: answer i has that value. Chance: the mean over all asked values, as if each had been dealt to any answer."""
@@ -45,7 +47,7 @@ def class_obedience(answers: Sequence[tuple[FillRequest, Score]], ticks_per_quar
             classes = control_classes(statistics[:, k], length, ticks_per_quarter)
             for name, index in track.classes:
                 asked[name].append(index)
-                found[name].append(classes.get(name, 0))
+                found[name].append(classes.get(name, 0 if name == "density" else SILENT))
     return {name: _classes(asked[name], found[name]) for name in asked if asked[name]}
 
 

@@ -49,7 +49,7 @@ def cases_of(shard: Shard, tokenizer: CellTokenizer, task: str, *, count: int, s
             chosen[:] = task == "harmonise"
             chosen[0 if task == "harmonise" else int(random.integers(tracks))] ^= True
         case = _case(grid_of(tokenizer, shard.piece(i), starts, low, high), shard.statistics(i), chosen, first, bars, low, several)
-        if case.notes and _size(case) < context * (1 - AHEAD_SHARE - LEFT_SHARE):
+        if case.notes and len(sequence(tokenizer, case, context, Labels(), True)[0]) <= context + 1:
             cases.append(case)
     return cases
 
@@ -59,10 +59,6 @@ def _case(grid: Grid, statistics: np.ndarray, chosen: np.ndarray, first: int, ba
     missing[first - low : len(missing) if several else first - low + bars, chosen] = True  # voices are missing to the end, as when a melody is harmonised
     notes = int(statistics[first : first + bars, chosen, 0].sum())
     return Case(grid, missing, first - low, first - low + bars, low, notes)
-
-
-def _size(case: Case) -> int:
-    return sum(case.grid.size(b) for b in range(case.first, case.last))
 
 
 def sequence(tokenizer: CellTokenizer, case: Case, context: int, labels: Labels, look_ahead: bool) -> tuple[list[int], list[bool], list[int]]:
@@ -75,8 +71,8 @@ def sequence(tokenizer: CellTokenizer, case: Case, context: int, labels: Labels,
         ids += [tokenizer.id_of("Part", "Ahead"), *hidden.masked(case.first, end, tokenizer.mask_id), tokenizer.id_of("Part", "Fill")]
     left = case.grid.written(start, case.first)
     own, mine = filled(tokenizer, case.grid, case.missing, case.first, case.last, {})
-    if end == case.first and case.last < len(case.grid.bars):
-        own[-1] = case.grid.bars[case.last]  # without what lies ahead the region ends where the next bar begins, not where the piece does
+    if case.last < len(case.grid.bars) and (end == case.first or case.missing[case.last].any()):
+        own[-1] = case.grid.bars[case.last]  # the music goes on: unless what lies ahead says that the region ends here, the next bar begins
     return ids + left + own, [False] * (len(ids) + len(left)) + mine, left + own
 
 

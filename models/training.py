@@ -72,7 +72,8 @@ class Training(pl.LightningModule):
         self._tokenizer, self._clock, self._rank = tokenizer, clock, rank
         self._matrix_rate, self._learning_rate, self._warmup, self._weight_decay, self._max_steps = matrix_rate, learning_rate, warmup, weight_decay, max_steps
         mine = [i for i, record in enumerate(valid.records) if not collections or record["collection"] in collections]
-        chosen = (mine or list(range(len(valid))))[:: max(len(mine) // VALID_PIECES, 1)]
+        pool = mine or list(range(len(valid)))
+        chosen = pool[:: max(len(pool) // VALID_PIECES, 1)]
         self._valid_pieces = [(valid.piece(i), valid.bar_starts(i)) for i in chosen]
         self._valid_notes = [int(valid.records[i]["notes"]) for i in chosen]
         self._valid_labels = [valid.labels(i) for i in chosen] if told else None

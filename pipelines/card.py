@@ -19,7 +19,7 @@ def write_model_card(path: Path, metrics: dict[str, Any], lineage: dict[str, Any
     rows = "\n".join(f"| {name} | {row['pieces']} | {row['nats_per_note']:.3f} | {row['ngram']:.3f} |" for name, row in metrics["by_collection"].items())
     like, copied, training = metrics["overlap"], metrics["originality"], metrics["training"]
     filling = "\n".join(f"| {task} | {row['model']:.3f} | {row['model_blind']:.3f} | {row['ngram']:.3f} |" for task, row in metrics["fill"].items())
-    controls = "\n".join(f"| {name} | {row['obeyed']:.1%} | {row['chance']:.1%} | {format(row['human'], '.1%') if 'human' in row else '-'} |" for name, row in metrics["obedience"].items())
+    controls = "\n".join(f"| {name} | {row['obeyed']:.1%} | {row['chance']:.1%} | {format(row['unasked'], '.1%') if 'unasked' in row else '-'} | {format(row['human'], '.1%') if 'human' in row else '-'} |" for name, row in metrics["obedience"].items())
     form = "\n".join(f"| {lag} | {row['model']:.1%} | {row['ngram']:.1%} | {row['test']:.1%} |" for lag, row in metrics["structure"].items())
     path.write_text(f"""# Model card
 
@@ -56,10 +56,10 @@ Split by duplicate group with seed {lineage['split_seed']}; data digest `{lineag
 
 ### Controls: share that came as asked
 
-Chance: the asked values dealt out at random. Real pieces: the same judge on held-out pieces with their own labels.
+Chance: the asked values dealt out at random. Not asked: pieces in the same metres and instruments that were not told. Real pieces: the same judge on held-out pieces with their own labels.
 
-| control | obeyed | chance | real pieces |
-|---|---|---|---|
+| control | obeyed | chance | not asked | real pieces |
+|---|---|---|---|---|
 {controls}
 
 ### Form: share of bars that repeat the bar so many before

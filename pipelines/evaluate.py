@@ -15,7 +15,7 @@ from symusic import Score
 
 from models.bundle import save_melodies, seal
 from models.decoding import Decoder
-from models.evaluation import ask_of_cells, labellers, melodies_of, obedience, originality, structure, write_form_samples
+from models.evaluation import ask_of_cells, labellers, melodies_of, obedience, originality, structure, write_form_samples, write_unasked
 from models.network import Network, NetworkConfig
 from models.ngram import NgramModel, best_order
 from models.onnx_decoder import OnnxDecoder
@@ -136,6 +136,7 @@ def write_all_samples(decoder: Decoder, ngram: NgramModel, tokenizer: CellTokeni
     baseline = NgramDecoder(ngram, tokenizer, knobs.batch_size, CONTEXT)
     return {
         "model": write_samples(decoder, tokenizer, requests),
+        "unasked": write_unasked(decoder, tokenizer, requests),
         "cells": write_samples(decoder, tokenizer, ask_of_cells(requests[:few], order[:few], test, tokenizer)),
         "form": write_form_samples(decoder, tokenizer, requests, knobs.form_bars, few),
         "ngram": write_samples(baseline, tokenizer, base), "ngram_form": write_form_samples(baseline, tokenizer, base, knobs.form_bars, few),
@@ -173,7 +174,7 @@ def main() -> None:
     lines, owners = melodies_of(shards["train"], tokenizer)
     copied = originality(scores, openings, RunIndex(lines, owners), shards["train"], tokenizer)
     whole = [tokenizer.decode_ids(test.piece(i)) for i in range(len(test)) if len(test.bar_starts(i)) >= knobs.form_bars]
-    obeyed = obedience(mine, written["cells"], judges, accuracy, written["human"], tokenizer.ticks_per_quarter)
+    obeyed = obedience(mine, written["unasked"], written["cells"], judges, accuracy, written["human"], tokenizer.ticks_per_quarter)
     metrics |= {
         "ngram_order": ngram.order, "validity": len(scores) / len(mine), "ngram_validity": len(theirs) / len(written["ngram"]),
         "samples": len(mine), "overlap": likeness, "overlap_gain": round(likeness["model"]["mean"]["oa"] - likeness["ngram"]["mean"]["oa"], 4),
@@ -183,7 +184,7 @@ def main() -> None:
     write_json(METRICS, metrics)
     write_csv(PLOTS / "overlap.csv", ["feature", "set", "oa"], [(f, name, row["oa"]) for name, table in likeness.items() for f, row in table.items()])
     write_csv(PLOTS / "ngram_orders.csv", ["order", "valid_nats"], sorted(orders.items()))
-    write_csv(PLOTS / "obedience.csv", ["control", "kind", "share"], [(name, kind, row[kind]) for name, row in obeyed.items() for kind in ("obeyed", "chance")])
+    write_csv(PLOTS / "obedience.csv", ["control", "kind", "share"], [(name, kind, row[kind]) for name, row in obeyed.items() for kind in ("obeyed", "chance", "unasked") if kind in row])
     write_csv(PLOTS / "fill.csv", ["task", "by", "nats_per_note"], [(task, by, row[by]) for task, row in metrics["fill"].items() for by in ("model", "model_blind", "ngram")])
     save_samples(decoder, tokenizer, test, mine, copied["nearest"], knobs)
     shutil.rmtree(BUNDLE, ignore_errors=True)

@@ -12,8 +12,8 @@ from symusic import Score
 
 from models.batching import Batcher, Busy, Ticket
 from models.bundle import Bundle
-from models.compose import BarAsk, Composition, Take, requests_of
-from models.fill import ContractBroken
+from models.compose import BarAsk, Composition, Take, cell_asks, requests_of, track_asks
+from models.fill import ContractBroken, plan_of
 from models.labels import Labels
 from models.locks import Locks
 from models.sampling import key_obeyed
@@ -75,10 +75,12 @@ class Engine:
             scale = scale_of(locks.scale) if isinstance(locks.scale, str) and locks.scale else frozenset(locks.scale)
         except ValueError as error:
             raise Refused(str(error), "locks.scale") from error
-        grid = int(4 * self.tokenizer.ticks_per_quarter * Fraction(locks.grid.rstrip("T")) * (Fraction(2, 3) if locks.grid.endswith("T") else 1)) if locks.grid else 1
+        grid = 4 * self.tokenizer.ticks_per_quarter * Fraction(locks.grid.rstrip("T")) * (Fraction(2, 3) if locks.grid.endswith("T") else 1) if locks.grid else Fraction(1)
+        if grid.denominator != 1:
+            raise Refused(f"this model's grid of {self.tokenizer.ticks_per_quarter} ticks a quarter has no {locks.grid}: choose a coarser one", "locks.grid")
         ranges = dict.fromkeys(range(MAX_TRACKS), (locks.lowest, locks.highest)) if (locks.lowest, locks.highest) != (0, 127) else {}
         return Composition(**body, controls=request.controls.given(), track_controls=[values.given() for values in request.track_controls], seed=seed,
-                           bar_controls=[BarAsk(**ask.model_dump()) for ask in request.bar_controls], locks=Locks(scale=scale, ranges=ranges, grid_ticks=grid))  # type: ignore[arg-type]  # fmt: skip
+                           bar_controls=[BarAsk(**ask.model_dump()) for ask in request.bar_controls], locks=Locks(scale=scale, ranges=ranges, grid_ticks=int(grid)))  # type: ignore[arg-type]  # fmt: skip
 
     def compose(self, asked: Composition) -> tuple[list[Take], list[Judged]]:
         """Takes and their scorecards. Raises Refused, naming what is known; Busy where too many wait."""
@@ -98,9 +100,16 @@ class Engine:
         finally:
             for ticket in tickets:
                 ticket.cancel()  # what is done does not mind; what is not need not be written any more
-        wanted = {name: value for name, value in (("style", asked.style), ("rhythm", asked.rhythm), ("key", asked.key), ("metre", asked.metre), ("bars", asked.bars)) if value}
+        wanted: dict[str, Any] = {name: value for name, value in (("style", asked.style), ("rhythm", asked.rhythm), ("key", asked.key), ("metre", asked.metre), ("bars", asked.bars)) if value}
         wanted |= {name: BY_NAME[name].describe_class(BY_NAME[name].class_of(value)) for name, value in asked.controls.items()}
-        judged = [self._judge(take.score, Labels()) for take in takes]  # without labels, like the reference of the percentile
+        if asked.track_controls:
+            wanted["tracks"] = [{name: BY_NAME[name].describe_class(BY_NAME[name].class_of(value)) for name, value in track.items()} for track in asked.track_controls]
+        if asked.bar_controls:
+            wanted["bar_controls"] = len(asked.bar_controls)
+        try:
+            judged = [self._judge(take.score, Labels()) for take in takes]  # without labels, like the reference of the percentile
+        except UnreadableScore as error:
+            raise Refused(f"what was written is too dense to be judged: {error}; ask for fewer bars or a lower density") from error
         for take, card in zip(takes, judged, strict=True):
             card.scorecard["asked"] = wanted
             card.scorecard["obeyed"] = self._obeyed(take.score, asked)
@@ -113,10 +122,15 @@ class Engine:
             obeyed["metre"] = all(f"{n}/{d}" == asked.metre for _, _, n, d in bars.tolist())
         if asked.key:
             obeyed["key"] = key_obeyed(score, asked.key)
-        if asked.controls:
-            statistics, length = cell_statistics(score), int(bars[:, 1].sum())
-            found = [control_classes(statistics[:, k], length, score.tpq) for k in range(len(score.tracks))]
-            obeyed |= {name: all(classes.get(name, 0) == BY_NAME[name].class_of(value) for classes in found) for name, value in asked.controls.items()}
+        wanted = track_asks(plan_of(score).programs, asked.controls, asked.track_controls)
+        statistics, length = cell_statistics(score), int(bars[:, 1].sum())
+        found = [control_classes(statistics[:, k], length, score.tpq) for k in range(len(score.tracks))]
+        for name in {name for track in wanted for name, _ in track.classes}:
+            obeyed[name] = all(found[k].get(name, 0) == index for k, track in enumerate(wanted) for other, index in track.classes if other == name)
+        cells = cell_asks(asked.bar_controls, len(bars), len(score.tracks))
+        if cells:
+            told = [(control_classes(statistics[b : b + 1, k], int(bars[b, 1]), score.tpq).get(name, 0), index) for (b, k), asks in cells.items() if b < len(bars) for name, index in asks]
+            obeyed["bar_controls"] = all(have == index for have, index in told)
         return obeyed
 
     def score(self, midi: str, labels: Labels) -> Judged:

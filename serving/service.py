@@ -41,7 +41,7 @@ logger = logging.getLogger("ostinato")
     name="ostinato",
     image=bentoml.images.Image(python_version="3.11", lock_python_packages=False).python_packages(*REQUIREMENTS).run("mkdir -p /log && chown bentoml:bentoml /log"),
     traffic={"timeout": 60, "max_concurrency": 32},  # past it: 429
-    threads=16,  # they wait for the one decoding thread, which writes for all of them at once
+    threads=32,  # they wait for the one decoding thread, which writes for all of them at once
     metrics={"enabled": False},  # ours are served by the middleware
 )
 class Ostinato:

@@ -46,6 +46,24 @@ def test_a_piece_of_written_and_missing_bars_is_the_piece_again(tokenizer: CellT
     assert notes == expected, "every note of a missing cell is learned, and no other"
 
 
+def test_a_prompt_of_sixteen_full_tracks_fits_and_is_whole(tokenizer: CellTokenizer) -> None:
+    random = np.random.default_rng(0)
+    full = [(0 if k % 5 else 40, False, np.array([(t, 1, int(p)) for t in range(0, 4 * 48, 2) for p in np.sort(random.choice(np.arange(40, 90), 3, replace=False))])) for k in range(16)]
+    score = build(full, [(0, 4, 4)], TPQ, 80)
+    plan = plan_of(score)
+    asks = tuple(TrackAsk(p, (("density", 7), ("polyphony", 2), ("range", 3), ("note_length", 0), ("syncopation", 0))) for p in plan.programs)
+    for region in ((slice(1, 3), slice(0, 1)), (slice(2, 4), slice(None))):
+        missing = np.zeros((4, 16), dtype=bool)
+        missing[region] = True
+        for context in (256, 512):
+            job = Region(tokenizer, FillRequest(plan, missing, Labels(bars=4, tracks=asks), 0, score)).job(context, float("inf"))
+            for written in ([], job.script.tokens[:40].tolist(), job.script.tokens.tolist()):
+                words = [tokenizer[token] for token in job.prompt(written)]
+                assert len(words) < context
+                assert words.count("Part_Fill") == words.count("Part_Ahead")
+                assert not written or words[-1] == tokenizer[written[-1]]
+
+
 def test_paths_of_the_page_exist() -> None:
     for path in ("models/layout.py", "models/windows.py", "models/fill.py", "music/cells.py", "docs/decisions/0006-fill-format.md", "docs/decisions/0007-decoding.md", "docs/finetune.md"):
         assert Path(ROOT / path).is_file(), path
