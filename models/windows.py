@@ -41,13 +41,15 @@ class Augmentation:
     """How music is varied and what is asked of it.
 
     transpose: +- semitones. stretch: share of sequences written twice or half as long where the vocabulary allows it. controls: ask for
-    labels and descriptors (fine-tuning) or for nothing (pretraining). unconditioned: share that asks for nothing all the same.
+    labels and descriptors (fine-tuning) or for nothing (pretraining). unconditioned: share that asks for nothing all the same. most_bars:
+    a piece is left after 4 to so many bars (0: at its end), so that a row holds more beginnings, where controls matter most.
     """
 
     transpose: int
     stretch: float = 0.0
     controls: bool = True
     unconditioned: float = 0.2
+    most_bars: int = 0
 
 
 def piece_weights(shard: Shard, collection_temperature: float, rare_labels: float) -> np.ndarray:
@@ -114,12 +116,13 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def _whole(self, random: np.random.Generator, i: int, body: np.ndarray, factor: int, packed: bool) -> tuple[list[int], list[bool]]:
         """A piece, or its part from a random bar on."""
-        bars = self._shard.bar_starts(i)
-        bar = 0 if packed or random.random() < 0.25 else int(random.integers(len(bars)))
-        labels = self._labels(random, i, (bar, len(bars)), None, factor)
+        bars, most = self._shard.bar_starts(i), self._augmentation.most_bars
+        bar = 0 if (packed and not most) or random.random() < 0.25 else int(random.integers(len(bars)))
+        last = min(len(bars), bar + int(random.integers(4, most + 1))) if most else len(bars)
+        labels = self._labels(random, i, (bar, last), None, factor)
         prefix = begin(self._tokenizer, labels, bar)
-        rest = np.asarray(body[bars[bar] :][: self._context])
-        asks = self._cell_asks(random, i, (bar, len(bars)), None, factor)
+        rest = np.asarray(body[bars[bar] : bars[last] if last < len(bars) else len(body)][: self._context])
+        asks = self._cell_asks(random, i, (bar, last), None, factor)
         learned = np.ones(len(rest), dtype=bool)
         if asks:
             rest, learned = self._with_asks(rest, bar, asks)
@@ -179,7 +182,7 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
         bars = whole.bars if random.random() < 0.8 else 0
         if not augmentation.controls or random.random() < augmentation.unconditioned:
             return Labels(bars=bars)
-        keep = random.random(4) < np.array([0.8, 0.8, 0.9, 0.8])
+        keep = random.random(4) < np.array([0.8, 0.8, 0.95, 0.8])
         tempo = whole.tempo if keep[3] and not factor else ""
         return Labels(whole.style if keep[0] else "", whole.rhythm if keep[1] else "", whole.key if keep[2] else "", bars, tempo=tempo,
                       tracks=self._track_asks(random, i, region, chosen, factor))  # fmt: skip

@@ -36,7 +36,7 @@ def main() -> None:
         Training(config, tokenizer, Shard(TOKENS, "valid"), matrix_rate=knobs.matrix_rate, learning_rate=knobs.learning_rate, warmup=knobs.warmup,
                  weight_decay=knobs.weight_decay, max_steps=knobs.max_steps, clock=clock, weights=weights, rank=rank, told=True, collections=knobs.collections),
         Windows(shard, tokenizer, context=config.context, batch_size=knobs.batch_size, steps=knobs.validate_every_steps, seed=knobs.seed,
-                augmentation=Augmentation(knobs.transpose, knobs.stretch, controls=True, unconditioned=knobs.unconditioned),
+                augmentation=Augmentation(knobs.transpose, knobs.stretch, controls=True, unconditioned=knobs.unconditioned, most_bars=knobs.most_bars),
                 mixture=Mixture(**knobs.mixture.model_dump()), weights=drawn / drawn.sum()),
     ), finish=merged if rank else dict)  # fmt: skip
 

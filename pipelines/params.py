@@ -149,6 +149,7 @@ class Pretrain(TrainingKnobs):
 
 class Finetune(TrainingKnobs):
     unconditioned: float = Field(ge=0, le=1)
+    most_bars: int = Field(ge=0)
     collections: tuple[str, ...]
     rehearsal: float = Field(ge=0, le=1)
     method: Literal["full", "lora"]
