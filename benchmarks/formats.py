@@ -24,8 +24,6 @@ from models.windows import Augmentation, Mixture, WindowDataset
 from pipelines.params import load_params
 
 TOKENS = Path("data/tokens")
-MIXTURE = {"whole": 0.4, "span": 0.25, "tracks": 0.2, "rectangle": 0.15}
-
 
 def context_first(t: CellTokenizer, grid: Grid, missing: np.ndarray, bars: tuple[int, int, int, int], asks: CellAsks) -> tuple[list[int], list[bool]]:
     """Bars before and after with MASK in the gaps, then for every bar only the cells that are missing."""
@@ -87,9 +85,11 @@ def main() -> None:
     for name, (dataset, lay_out) in layouts.items():
         torch.manual_seed(1)
         network = Network(sized("small", vocabulary=len(tokenizer), context=context))
-        short_runs.train(network, dataset(train, tokenizer, context, Augmentation(5, controls=False), Mixture(**MIXTURE), 1, 0, steps * short_runs.BATCH), steps)
+        data = dataset(train, tokenizer, context, Augmentation(5, controls=False), Mixture(**params.pretrain.mixture.model_dump()), 1, 0, steps * short_runs.BATCH)
+        learned = float(np.mean([data[i][1].float().mean().item() for i in range(200)]))
+        short_runs.train(network, data, steps)
         whole = piece_nats(network, tokenizer, [(valid.piece(i), valid.bar_starts(i)) for i in chosen])
-        row: dict[str, Any] = {"format": name, "steps": steps, "whole pieces": round(nats_per_note(whole, [int(valid.records[i]["notes"]) for i in chosen]), 3)}
+        row: dict[str, Any] = {"format": name, "steps": steps, "tokens learned of those read": f"{learned:.0%}", "whole pieces": round(nats_per_note(whole, [int(valid.records[i]["notes"]) for i in chosen]), 3)}
         row |= {task: round(nats(network, cases_of(valid, tokenizer, task, count=80, seed=1, context=context), lay_out), 3) for task in TASKS}
         rows.append(row)
         print(row, flush=True)
