@@ -134,10 +134,9 @@ class Region:
 
     def _prompt(self, labels: Labels, context: int) -> Callable[[Sequence[int]], list[int]]:
         first = self.request.bars[0]
-        low, high = self._t.first_id["Bar"], self._t.first_id["Bar"] + self._t.block_size["Bar"]
 
         def read(written: Sequence[int]) -> list[int]:
-            at = [i for i, token in enumerate(written) if low <= token < high]
+            at = [i for i, token in enumerate(written) if self._t.is_bar(token)]
             cells = [list(row) for row in self.grid.cells]
             for b, (start, stop) in enumerate(pairwise(at)):
                 cells[first + b] = list(self._split(written[start + 1 : stop]))

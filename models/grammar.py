@@ -271,12 +271,6 @@ class Grammar:
             lock.next += 1
 
 
-def plain_script(tokenizer: CellTokenizer, plan: Plan) -> Script:
-    """Everything is open: the script of composing from nothing."""
-    cells = np.ones((len(plan.metres), len(plan.programs)), dtype=bool)
-    return script_of(tokenizer, plan, cells, [[[] for _ in plan.programs] for _ in plan.metres], 0, len(plan.metres))
-
-
 def script_of(
     tokenizer: CellTokenizer, plan: Plan, missing: np.ndarray, given: Sequence[Sequence[list[int]]], first: int, last: int,
     *, kept: Sequence[np.ndarray] | None = None, old: Sequence[np.ndarray] | None = None, locks: Locks | None = None,

@@ -16,7 +16,7 @@ from symusic import Score
 from models.bundle import save_melodies, seal
 from models.decoding import Decoder
 from models.evaluation import ask_of_cells, labellers, melodies_of, obedience, originality, structure, write_form_samples, write_unasked
-from models.network import Network, NetworkConfig
+from models.network import Network
 from models.ngram import NgramModel, best_order
 from models.onnx_decoder import OnnxDecoder
 from models.onnx_graph import build_graph
@@ -33,6 +33,7 @@ from pipelines.card import write_model_card
 from pipelines.files import run_stage, write_csv, write_json
 from pipelines.listening import save_samples
 from pipelines.params import LICENCE_CLASSES, Evaluate, Params, load_params
+from pipelines.training import load_weights
 
 TOKENS, TRAINED = Path("data/tokens"), Path("data/finetune")
 METRICS, PLOTS, BUNDLE = Path("reports/metrics.json"), Path("reports/plots"), Path("bundle")
@@ -42,10 +43,9 @@ CONTEXT = 512  # of the n-gram's histories; it looks back by its order only
 
 def load_network(folder: Path) -> Network:
     """The network that a training stage wrote."""
-    from safetensors.torch import load_file
-
-    network = Network(NetworkConfig(**json.loads((folder / "config.json").read_text())))
-    network.load_state_dict(load_file(folder / "model.safetensors"))
+    config, weights = load_weights(folder)
+    network = Network(config)
+    network.load_state_dict(weights)
     return network.eval()
 
 
