@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from benchmarks import report
 from models.network import Network, sized
@@ -56,7 +55,7 @@ def step_of(network: nn.Module, loss: Callable[[Tensor], Tensor], optimiser: tor
 
 
 def our_loss(network: Network) -> Callable[[Tensor], Tensor]:
-    return lambda rows: F.cross_entropy(network(rows[:, :-1]).float().flatten(0, 1), rows[:, 1:].flatten())
+    return lambda rows: network.loss(rows[:, :-1], rows[:, 1:])
 
 
 def contenders(size: str, vocabulary: int, context: int, bf16: bool) -> dict[str, Callable[[Tensor], dict[str, float]]]:
@@ -93,7 +92,7 @@ def window_seconds(rows: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--size", default="small")
-    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--turns", type=int, default=9)
     options = parser.parse_args()
     params, tokenizer = load_params(), load_tokenizer(TOKENS / "tokenizer.json")
     bf16 = best_precision() == "bf16-mixed"

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from models.network import Layer, Network
 
@@ -15,8 +16,13 @@ class LowRank(nn.Module):
         self.down = nn.Parameter(torch.randn(rank, base.in_features) / base.in_features**0.5)
         self.up = nn.Parameter(torch.zeros(base.out_features, rank))
 
+    @property
+    def weight(self) -> Tensor:
+        """Of the plain layer that this one stands for, (out, in)."""
+        return self.base.weight + self.up @ self.down * self.scale
+
     def forward(self, x: Tensor) -> Tensor:
-        return self.base(x) + (x @ self.down.T) @ self.up.T * self.scale
+        return F.linear(x, self.weight)
 
 
 def add_low_rank(network: Network, rank: int, scale: float = 2.0) -> None:

@@ -10,6 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models import fused
+
+EPSILON = 1e-6  # of the norms
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
@@ -81,12 +85,16 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None, past: Tensor | None, start: int) -> Tensor:
         B, T, D = x.shape
+        dropout = self.dropout if self.training else 0.0
+        if fused.helps(x) and mask is None and past is None and not dropout:
+            qkv = F.linear(x, torch.cat([p.weight for p in (self.q_proj, self.k_proj, self.v_proj)]))
+            half = cos.shape[-1] // 2
+            return self.o_proj(fused.CausalAttention.apply(qkv, cos[:, :half], sin[:, :half], self.heads))
         q, k, v = (p(x).view(B, T, self.heads, -1).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj))  # (B, H, T, E)
         q, k = rotate(q, cos, sin).to(v.dtype), rotate(k, cos, sin).to(v.dtype)
         if past is not None:  # (2, B, H, context, E)
             past[0, :, :, start : start + T], past[1, :, :, start : start + T] = k, v
             k, v = past[0, :, :, : start + T], past[1, :, :, : start + T]
-        dropout = self.dropout if self.training else 0.0
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None and T > 1, dropout_p=dropout)
         return self.o_proj(y.transpose(1, 2).reshape(B, T, D))
 
@@ -111,22 +119,31 @@ class FeedForward(nn.Module):
         self.down_proj = nn.Linear(config.feed_forward, config.width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        if fused.helps(x):
+            return self.down_proj(fused.SwiGLU.apply(F.linear(x, torch.cat([self.gate_proj.weight, self.up_proj.weight]))))
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Norm(nn.RMSNorm):
+    def __init__(self, width: int) -> None:
+        super().__init__(width, eps=EPSILON)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return fused.RMSNorm.apply(x, self.weight, EPSILON, fused.working_type(x)) if fused.helps(x) else super().forward(x)
 
 
 class Layer(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        self.input_layernorm = nn.RMSNorm(config.width, eps=1e-6)
+        self.input_layernorm = Norm(config.width)
         self.self_attn = Attention(config)
-        self.post_attention_layernorm = nn.RMSNorm(config.width, eps=1e-6)
+        self.post_attention_layernorm = Norm(config.width)
         self.mlp = FeedForward(config)
         self.dropout = config.dropout
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None, past: Tensor | None, start: int) -> Tensor:
         x = x + F.dropout(self.self_attn(self.input_layernorm(x), cos, sin, mask, past, start), self.dropout, self.training)
         return x + F.dropout(self.mlp(self.post_attention_layernorm(x)), self.dropout, self.training)
-
 
     def step(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor, past: Tensor, rows: Tensor, lengths: Tensor) -> Tensor:
         x = x + self.self_attn.step(self.input_layernorm(x), cos, sin, mask, past, rows, lengths)
@@ -138,7 +155,7 @@ class Trunk(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocabulary, config.width)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
-        self.norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.norm = Norm(config.width)
 
 
 class Network(nn.Module):
@@ -163,25 +180,14 @@ class Network(nn.Module):
             writer = module.o_proj if isinstance(module, Attention) else module.down_proj
             nn.init.normal_(writer.weight, std=0.02 / (2 * self.config.layers) ** 0.5)
 
-    def hidden(self, ids: Tensor, cache: KVCache | None = None, pad: Tensor | None = None) -> Tensor:
-        """Last hidden states (B, T, D). With a cache, `ids` follow the tokens already in it.
-
-        `pad` (B,) counts padding tokens at the left of each row: they are masked and positions start after them.
-        """
+    def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
+        """Last hidden states (B, T, D). With a cache, `ids` follow the tokens already in it."""
         start = cache.length if cache is not None else 0
         T = ids.shape[1]
         mask = None
-        if pad is not None:
-            column = torch.arange(start + T)
-            row = torch.arange(start, start + T)[:, None]
-            allowed = (column <= row) & (column >= pad[:, None, None])  # (B, T, start + T)
-            mask = (allowed | (column == row))[:, None]  # a padding row sees itself: softmax of nothing is NaN
-            position = (row[:, 0] - pad[:, None]).clamp(min=0)  # (B, T)
-            cos, sin = self.cos[position][:, None], self.sin[position][:, None]
-        else:
-            if cache is not None and start > 0 and T > 1:
-                mask = torch.arange(start + T) <= torch.arange(start, start + T)[:, None]
-            cos, sin = self.cos[start : start + T], self.sin[start : start + T]
+        if start > 0 and T > 1:
+            mask = torch.arange(start + T) <= torch.arange(start, start + T)[:, None]
+        cos, sin = self.cos[start : start + T], self.sin[start : start + T]
         x = self.model.embed_tokens(ids)  # (B, T, D)
         for i, layer in enumerate(self.model.layers):
             x = layer(x, cos, sin, mask, cache.store[i] if cache is not None else None, start)
@@ -204,8 +210,15 @@ class Network(nn.Module):
         """(.., D) to (.., V)."""
         return F.linear(hidden, self.model.embed_tokens.weight)
 
-    def forward(self, ids: Tensor, cache: KVCache | None = None, pad: Tensor | None = None) -> Tensor:
-        return self.logits(self.hidden(ids, cache, pad))
+    def forward(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
+        return self.logits(self.hidden(ids, cache))
+
+    def loss(self, ids: Tensor, targets: Tensor, ignored: int = -100) -> Tensor:
+        """Mean nats of the targets (B, T) that are not `ignored`, each read at the id (B, T) before it."""
+        hidden = self.hidden(ids).flatten(0, 1)
+        matrix = self.model.embed_tokens.weight
+        kind = fused.working_type(hidden)
+        return fused.CrossEntropy.apply(hidden.to(kind), matrix.to(kind), targets.flatten(), ignored)
 
     def parameter_count(self) -> int:
         return sum(p.numel() for p in self.parameters())

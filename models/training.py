@@ -9,7 +9,6 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from models.lora import add_low_rank
@@ -95,7 +94,7 @@ class Training(pl.LightningModule):
     def loss(self, rows: Tensor, scored: Tensor) -> Tensor:
         """Mean nats of the scored tokens of rows (B, T + 1)."""
         targets = torch.where(scored[:, 1:], rows[:, 1:], IGNORED)  # all shapes stay the same: oneDNN makes a kernel for each new one
-        return F.cross_entropy(self.network(rows[:, :-1]).float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+        return self.network.loss(rows[:, :-1], targets, IGNORED)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         loss = self.loss(*batch)

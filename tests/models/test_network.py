@@ -1,13 +1,16 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from models.compose import Composition, compose
 from models.decoding import TorchDecoder
 from models.fill import FillRequest, empty, fill
 from models.grammar import Plan
 from models.labels import Labels
-from models.network import KVCache, Network, NetworkConfig, sized
+from models.network import KVCache, Network, NetworkConfig, rotate, sized
 from models.scoring import piece_nats, windows_of
 from models.tokens import CellTokenizer, NotRepresentable
 from music.score import bar_table, same_notes
@@ -36,13 +39,64 @@ def test_cached_steps_give_the_logits_of_one_pass(network: Network) -> None:
     torch.testing.assert_close(torch.cat(parts, dim=1), whole, atol=1e-4, rtol=1e-4)
 
 
-def test_left_padding_changes_nothing(network: Network) -> None:
-    ids = torch.randint(0, 50, (1, 9))
-    padded = torch.cat([torch.zeros(1, 5, dtype=torch.long), ids], dim=1)
-    with torch.inference_mode():
-        cache = KVCache(CONFIG, 1)
-        left = network(padded, cache, torch.tensor([5]))[:, 5:]
-        torch.testing.assert_close(left, network(ids), atol=1e-4, rtol=1e-4)
+def plain_loss(network: Network, rows: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Loss by torch's own functions, which the fused ones must equal."""
+    B, T = rows.shape
+    x, c = F.embedding(rows, network.model.embed_tokens.weight), network.config
+    for layer in network.model.layers:
+        a, m = layer.self_attn, layer.mlp
+        h = F.rms_norm(x, (c.width,), layer.input_layernorm.weight, 1e-6)
+        q, k, v = (p(h).view(B, T, c.heads, -1).transpose(1, 2) for p in (a.q_proj, a.k_proj, a.v_proj))
+        q, k = rotate(q, network.cos[:T], network.sin[:T]), rotate(k, network.cos[:T], network.sin[:T])
+        x = x + a.o_proj(F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(B, T, -1))
+        h = F.rms_norm(x, (c.width,), layer.post_attention_layernorm.weight, 1e-6)
+        x = x + m.down_proj(F.silu(m.gate_proj(h)) * m.up_proj(h))
+    logits = F.rms_norm(x, (c.width,), network.model.norm.weight, 1e-6) @ network.model.embed_tokens.weight.T
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+
+@pytest.mark.parametrize("length", [2, 5, 128, 200, 256])
+def test_fused_training_step_has_the_loss_and_gradients_of_torch(length: int) -> None:
+    torch.manual_seed(length)
+    network = Network(NetworkConfig(vocabulary=50, context=256, width=32, layers=2, heads=2, feed_forward=48))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+    rows, targets = torch.randint(0, 50, (3, length)), torch.randint(0, 50, (3, length))
+    targets[:, ::3] = -100
+    found = {}
+    for name, loss in (("plain", plain_loss), ("fused", Network.loss)):
+        network.zero_grad()
+        value = loss(network, rows, targets)
+        (value * 1.5).backward()
+        found[name] = [value.detach(), *(p.grad.clone() for p in network.parameters())]
+    for plain, fused in zip(found["plain"], found["fused"], strict=True):
+        torch.testing.assert_close(fused, plain, atol=2e-5, rtol=1e-3)
+
+
+def test_fused_training_step_in_bf16_is_as_near_to_32_bits_as_torch() -> None:
+    torch.manual_seed(0)
+    network = Network(sized("tiny", vocabulary=100, context=256))
+    rows, targets = torch.randint(0, 100, (4, 256)), torch.randint(0, 100, (4, 256))
+
+    def gradient(loss: Callable[..., torch.Tensor], bf16: bool) -> torch.Tensor:
+        network.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            value = loss(network, rows, targets)
+        value.backward()
+        return torch.cat([p.grad.flatten() for p in network.parameters()])
+
+    exact = gradient(plain_loss, False)
+    ours, theirs = ((gradient(loss, True) - exact).norm() / exact.norm() for loss in (Network.loss, plain_loss))
+    assert ours < 1.3 * theirs < 0.05
+
+
+def test_targets_that_do_not_count_teach_nothing() -> None:
+    network = Network(CONFIG)
+    loss = network.loss(torch.randint(0, 50, (2, 8)), torch.full((2, 8), -100))
+    loss.backward()
+    assert loss == 0
+    assert all((p.grad == 0).all() for p in network.parameters())
 
 
 def test_no_token_sees_the_future(network: Network) -> None:
