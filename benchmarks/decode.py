@@ -9,12 +9,14 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, wait
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks import report
+from models.batching import Batcher, Ticket
 from models.bundle import Bundle, open_bundle
 from models.decoding import Batch, Decoder, TorchDecoder
 from models.fill import Filled, FillRequest, Region, empty
@@ -38,25 +40,29 @@ def requests(tokenizer: CellTokenizer, count: int) -> list[FillRequest]:
     return [FillRequest(plan, empty(plan), Labels(bars=BARS), seed, top_p=0.98) for seed in range(count)]
 
 
-def ours(decoder: Decoder, tokenizer: CellTokenizer, count: int) -> dict[str, float]:
-    """One timed turn: tokens, notes and seconds of music a second, and seconds to the first note; `count` at work at any time, ROUNDS times as many in all."""
-    regions = [Region(tokenizer, request) for request in requests(tokenizer, ROUNDS * count)]
-    batch = Batch(decoder, Grammar(tokenizer, decoder.slots))
-    begin, first = time.perf_counter(), 0.0
-    jobs = [region.job(decoder.context, float("inf")) for region in regions]
-    waiting, done = deque(jobs), dict[int, list[int]]()
-    pitches = range(tokenizer.first_id["Pitch"], tokenizer.first_id["Pitch"] + tokenizer.block_size["Pitch"])
-    while waiting or len(batch):
-        while waiting and batch.room_for(waiting[0]):
-            batch.admit(waiting.popleft())
-        done |= {id(job): tokens for job, tokens in batch.step() if isinstance(tokens, list)}
-        if not first and any(token in pitches for tokens in batch.written() for token in tokens):
-            first = time.perf_counter() - begin
-    seconds = time.perf_counter() - begin
-    answers: list[Filled] = [region.answer(done[id(job)]) for region, job in zip(regions, jobs, strict=True)]
+def ours(engine: Batcher, tokenizer: CellTokenizer, count: int) -> dict[str, float]:
+    """One timed turn: tokens, notes and seconds of music a second, and median seconds from a request to its first note; ROUNDS times `count` requests, `count` at work."""
+    asked = deque(requests(tokenizer, ROUNDS * count))
+    begin = time.monotonic()
+    at_work, answers, waits = deque[tuple[float, Ticket]](), list[Filled](), list[float]()
+    while asked or at_work:
+        while asked and len(at_work) < count:
+            at_work.append((time.monotonic(), engine.submit(asked.popleft())))
+        since, ticket = at_work.popleft() if len(at_work) == 1 else next_done(at_work)
+        answers.append(ticket.result())
+        waits.append(ticket.job.first_note_at - since)
+    seconds = time.monotonic() - begin
     tokens, notes = sum(len(a.ids) for a in answers), sum(a.score.note_num() for a in answers)
     music = sum(end_tick(a.score) / a.score.tpq for a in answers) * 60 / TEMPO_QPM
-    return {"tokens": tokens / seconds, "notes": notes / seconds, "music": music / seconds, "first": first or seconds}
+    return {"tokens": tokens / seconds, "notes": notes / seconds, "music": music / seconds, "first": statistics.median(waits)}
+
+
+def next_done(at_work: "deque[tuple[float, Ticket]]") -> tuple[float, Ticket]:
+    """Wait for the first request that is done and take it out."""
+    wait([ticket.future for _, ticket in at_work], return_when=FIRST_COMPLETED)
+    found = next(pair for pair in at_work if pair[1].future.done())
+    at_work.remove(found)
+    return found
 
 
 def transformers_turn(network: Network, tokenizer: CellTokenizer, length: int) -> Callable[[int], dict[str, float]]:
@@ -100,8 +106,9 @@ def midigpt_turn(network: Network, length: int) -> tuple[Callable[[int], dict[st
 
 
 def mask_share(decoder: Decoder, tokenizer: CellTokenizer, count: int) -> float:
-    """Share of a step that the grammar's mask takes: both timed on the same running batch."""
+    """Share of a step that the grammar's mask takes: both timed on the same running batch, which is one lane's."""
     batch = Batch(decoder, Grammar(tokenizer, decoder.slots))
+    count = min(count, decoder.slots)
     for request in requests(tokenizer, count):
         batch.admit(Region(tokenizer, request).job(decoder.context, float("inf")))
     masks, steps = [], []
@@ -143,23 +150,26 @@ def main() -> None:
         graphs = {bits: build_graph(weights, network.config, eight_bit=bits == "8-bit") for bits in ("fp32", "8-bit")}
         midigpt, parameters = midigpt_turn(network, PEER_TOKENS)
         peers = {"transformers": transformers_turn(network, tokenizer, PEER_TOKENS), "midigpt": midigpt}
-        engines: dict[str, Callable[[int], Decoder]] = {"torch fp32": lambda slots, network=network: TorchDecoder(network, slots)}  # type: ignore[misc]
-        engines |= {f"ONNX {bits}, {threads} thread{'s' * (threads > 1)}": (lambda slots, bits=bits, threads=threads, graphs=graphs: OnnxDecoder(graphs[bits], slots, threads))  # type: ignore[misc]
-                    for bits in graphs for threads in (1, 2)}  # fmt: skip
         for count in BATCHES:
+            decoders: dict[str, list[Decoder]] = {"torch fp32": [TorchDecoder(network, count)]}
+            for bits, graph in graphs.items():
+                for lanes in (1, 2)[: 1 + (count > 1)]:
+                    decoders[f"ONNX {bits}, {lanes} lane{'s' * (lanes > 1)}"] = [OnnxDecoder(graph, -(-count // lanes)) for _ in range(lanes)]
+            engines = {name: Batcher(mine, tokenizer) for name, mine in decoders.items()}
             found: dict[str, list[dict[str, float]]] = {}
-            made = {name: make(count) for name, make in engines.items()}
             for turn in range(options.turns + 1):
-                for name, decoder in made.items():
-                    found.setdefault(name, []).append(ours(decoder, tokenizer, count))
+                for name, engine in engines.items():
+                    found.setdefault(name, []).append(ours(engine, tokenizer, count))
                 for name, peer in peers.items():
                     if name != "midigpt" or count == 1:
                         found.setdefault(name, []).append(peer(count))
                 if turn == 0:
                     found.clear()  # the first turn pays for caches
+            for engine in engines.values():
+                engine.close()
             rows += table_rows(size, count, found, rows)
-            best = max((name for name in made if "8-bit" in name), key=lambda name: median(found[name], "tokens"))
-            share = mask_share(made[best], tokenizer, count)
+            best = max((name for name in engines if "8-bit" in name), key=lambda name: median(found[name], "tokens"))
+            share = mask_share(decoders[best][0], tokenizer, count)
             rows[-1]["mask, share of a step"] = f"{share:.1%} ({best})"
             targets |= targets_of(size, count, best, found, rows, share)
         rows.append({**dict.fromkeys(rows[0], ""), "network": size, "engine": f"ours {network.parameter_count():,} parameters, midigpt's {parameters:,}"})

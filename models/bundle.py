@@ -52,6 +52,14 @@ def save_melodies(path: Path, lines: list[np.ndarray], owners: list[int], pieces
     save_arrays(arrays, path, metadata={"pieces": json.dumps(pieces)})
 
 
+def decoding_threads() -> int:
+    """OSTINATO_DECODING_THREADS, or 2. Raises ValueError where it is no positive number."""
+    told = os.environ.get("OSTINATO_DECODING_THREADS", "2")
+    if not told.isdecimal() or not int(told):
+        raise ValueError(f"OSTINATO_DECODING_THREADS is {told!r}: give a number of threads, 1 or more")
+    return int(told)
+
+
 @dataclass(frozen=True)
 class Bundle:
     """A sealed bundle on disk; parts are loaded when first used."""
@@ -74,9 +82,14 @@ class Bundle:
         network.load_state_dict(load_file(self.folder / "model.safetensors"))
         return network.eval()
 
-    def decoder(self, slots: int) -> OnnxDecoder:
-        """A back end of decoding with room for `slots` sequences; 8-bit where `evaluate` found that good enough."""
-        return OnnxDecoder((self.folder / "decoder.onnx").read_bytes(), slots, int(os.environ.get("OSTINATO_DECODING_THREADS", "2")))
+    def decoder(self, slots: int, threads: int | None = None) -> OnnxDecoder:
+        """A back end of decoding with room for `slots` sequences; 8-bit where `evaluate` found that good enough. threads: default of `decoding_threads`."""
+        return OnnxDecoder((self.folder / "decoder.onnx").read_bytes(), slots, threads or decoding_threads())
+
+    def decoders(self, slots: int) -> list[OnnxDecoder]:
+        """One for each decoding thread, of one thread each, with room for `slots` sequences (or a few more) in all: what a Batcher takes."""
+        count = decoding_threads()
+        return [self.decoder(-(-slots // count), threads=1) for _ in range(count)]
 
     @cached_property
     def _melodies(self) -> tuple[list[np.ndarray], list[int], list[str]]:

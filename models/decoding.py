@@ -78,6 +78,7 @@ class Job:
     guidance: float = 1.0
     free_prompt: Callable[[Sequence[int]], list[int]] | None = None
     deadline: float = float("inf")  # on time.monotonic()
+    first_note_at: float = 0.0  # on time.monotonic(), set when it is written
     cancelled: bool = False
 
     @property
@@ -209,6 +210,8 @@ class Batch:
         done: list[tuple[Job, list[int] | Exception]] = []
         for key, row, token in zip(keys, rows, tokens.tolist(), strict=True):
             self._grammar.advance(key, token)
+            if not row.job.first_note_at and self._grammar.is_pitch(token):
+                row.job.first_note_at = time.monotonic()
             more = [token, *self._settle(key)]
             row.written += more
             if self._grammar.finished(key):

@@ -17,9 +17,9 @@ from music.instruments import DRUMS
 MAX_NOTES_IN_CELL = 64
 NEVER = -1
 # Columns of a row's state: next settled token and its index; start and length of the bar; onset and pitch of the last note in the cell;
-# onset and duration as they stand for the next; notes in the cell; rhythmic grid; and flags.
-CURSOR, NEXT, START, LENGTH, ONSET, PITCH, EXPECTED, DURATION, NOTES, GRID, OPEN, POSITIONED, TIMED, DRUM, LOCKED, SILENT_END = range(16)
-COLUMNS = 16
+# onset and duration as they stand for the next; notes in the cell; rhythmic grid; flags; and the highest pitch that may sound longest.
+CURSOR, NEXT, START, LENGTH, ONSET, PITCH, EXPECTED, DURATION, NOTES, GRID, OPEN, POSITIONED, TIMED, DRUM, LOCKED, SILENT_END, FREEST = range(17)
+COLUMNS = 17
 FEW = 4  # rows up to which each is masked by itself
 FAR = np.iinfo(np.int64).max // 2
 
@@ -73,6 +73,10 @@ class Grammar:
         self._position_block, self._duration_block, self._pitch_block, self._drum_block = (blocks[kind] for kind in ("Position", "Duration", "Pitch", "PitchDrum"))
         self._has_drums = tokenizer.block_size["PitchDrum"] > 0
 
+    def is_pitch(self, token: int) -> bool:
+        """Whether a token ends a note."""
+        return self._kind_of[token] in ("Pitch", "PitchDrum")
+
     def join(self, row: int, script: Script) -> None:
         """Start a sequence in a free row."""
         self._scripts[row] = script
@@ -115,33 +119,35 @@ class Grammar:
         state: list[int] = self._s[row].tolist()
         if state[LOCKED]:
             return self._locked_mask(row)
-        start, length, onset, pitch, expected, duration, grid = (state[c] for c in (START, LENGTH, ONSET, PITCH, EXPECTED, DURATION, GRID))
+        start, length, onset, pitch, expected, duration, grid, freest = (state[c] for c in (START, LENGTH, ONSET, PITCH, EXPECTED, DURATION, GRID, FREEST))
         legal = np.zeros(len(self._kind_of), dtype=bool)
         idle = not state[POSITIONED] and not state[TIMED]
         legal[state[NEXT]] = idle and not state[SILENT_END]
         if not state[OPEN] or state[NOTES] >= MAX_NOTES_IN_CELL:
             return legal
         until, limit, at_abs = self._until[row], self._limit[row], start + expected
-        free = (until <= at_abs) & (limit >= at_abs + grid)
-        if expected == onset:
-            free[: pitch + 1] = False
-        if expected < length and free.any():
-            longest = int(limit[free].max()) - at_abs
-            if not state[TIMED]:
+        lowest = pitch + 1 if expected == onset else 0  # pitches of a chord rise
+        # Where the freest pitch may sound, it answers for all; only where it may not are all of them looked at.
+        released, closes = int(until[freest]) - start, int(limit[freest]) - start
+        if expected < length:
+            told = freest >= lowest and released <= expected
+            longest = closes - expected if told else int(np.where(until[lowest:] <= at_abs, limit[lowest:], 0).max(initial=0)) - at_abs
+            if longest >= grid and not state[TIMED]:
                 block = self._duration_block.start - 1
                 legal[block + grid : min(block + longest + 1, self._duration_block.stop) : grid] = True
                 if duration:
                     legal[block + duration] = False
-            if duration:
-                legal[self._drum_block if state[DRUM] else self._pitch_block] = free & (limit >= at_abs + duration)
+            if longest >= duration > 0:
+                block = (self._drum_block if state[DRUM] else self._pitch_block).start
+                legal[block + lowest : block + PITCHES] = (until[lowest:] <= at_abs) & (limit[lowest:] >= at_abs + duration)
         if idle:
-            lasting = until[limit >= start + length]
-            block = self._position_block.start
-            if len(lasting):
-                lowest = max(onset + 1, int(lasting.min()) - start)
-                legal[block + -(-lowest // grid) * grid : block + max(length - grid + 1, 0) : grid] = True
-            if onset != NEVER and onset % grid == 0 and ((until <= start + onset) & (limit >= start + onset + grid))[pitch + 1 :].any():
-                legal[block + onset] = True
+            block, earliest = self._position_block.start, onset + 1
+            if closes < length or released > earliest:
+                earliest = max(earliest, int(np.where(limit >= start + length, until, FAR).min()) - start)
+            legal[block + -(-earliest // grid) * grid : block + max(length - grid + 1, 0) : grid] = True
+            if onset != NEVER and onset % grid == 0:
+                chord = freest > pitch and released <= onset and closes >= onset + grid
+                legal[block + onset] = chord or bool(((until <= start + onset) & (limit >= start + onset + grid))[pitch + 1 :].any())
             if expected < len(self._ticks):
                 legal[block + expected] = False
         return legal
@@ -242,6 +248,7 @@ class Grammar:
         if script.open[cursor]:
             state[OPEN], state[LOCKED] = 1, cursor in script.cell_locks
             self._limit[row] = np.where(self._allowed[row], script.next_kept_abs[cursor], NEVER)
+            state[FREEST] = PITCHES - 1 - int(self._limit[row, ::-1].argmax())
             if cursor == script.last_open and script.must_sound_from_abs != NEVER:
                 state[SILENT_END] = not (script.until_abs > script.must_sound_from_abs).any()
         state[NEXT] = script.tokens[cursor + 1] if cursor + 1 < len(script.tokens) else self._t.eos_id

@@ -91,9 +91,10 @@ def test_a_request_gets_the_same_notes_alone_and_in_company(decoders: dict[str, 
         assert same_notes(fill(decoders[name](2), tokenizer, [request])[0].score, filled.score)
 
 
-def test_requests_join_a_running_batch_and_get_their_own_answers(decoders: dict[str, Callable[[int], Decoder]], tokenizer: CellTokenizer) -> None:
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_requests_join_a_running_batch_and_get_their_own_answers(decoders: dict[str, Callable[[int], Decoder]], lanes: int, tokenizer: CellTokenizer) -> None:
     asked = requests(10)
-    batcher = Batcher(decoders["fp32"](4), tokenizer)
+    batcher = Batcher([decoders["fp32"](3) for _ in range(lanes)], tokenizer)
     answers = [ticket.result() for ticket in [batcher.submit(request) for request in asked]]
     for request, filled in zip(asked, answers, strict=True):
         assert same_notes(fill(decoders["fp32"](2), tokenizer, [request])[0].score, filled.score)
@@ -101,7 +102,7 @@ def test_requests_join_a_running_batch_and_get_their_own_answers(decoders: dict[
 
 
 def test_a_cancelled_request_leaves_and_the_next_is_served(decoders: dict[str, Callable[[int], Decoder]], tokenizer: CellTokenizer) -> None:
-    batcher = Batcher(decoders["fp32"](1), tokenizer)
+    batcher = Batcher([decoders["fp32"](1)], tokenizer)
     plan = Plan(((4, 4),) * 300, (40, 40, 40))
     endless = batcher.submit(FillRequest(plan, empty(plan), Labels(), 1))
     endless.cancel()
@@ -112,7 +113,7 @@ def test_a_cancelled_request_leaves_and_the_next_is_served(decoders: dict[str, C
 
 
 def test_a_full_queue_and_a_passed_deadline_are_told(decoders: dict[str, Callable[[int], Decoder]], tokenizer: CellTokenizer) -> None:
-    batcher = Batcher(decoders["fp32"](1), tokenizer, most_waiting=1)
+    batcher = Batcher([decoders["fp32"](1)], tokenizer, most_waiting=1)
     plan = Plan(((4, 4),) * 300, (40, 40, 40))
     long = FillRequest(plan, empty(plan), Labels(), 1)
     tickets = [batcher.submit(long)]
