@@ -137,7 +137,7 @@ def network_of(size: str, bundle: Bundle) -> Network:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--sizes", nargs="+", default=["small", "base"])
+    parser.add_argument("--sizes", nargs="+", default=["small"])
     parser.add_argument("--turns", type=int, default=5)
     options = parser.parse_args()
     bundle = open_bundle(Path("bundle"))

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from models.network import Network
@@ -33,8 +32,8 @@ def train(network: Network, data: Dataset[tuple[Tensor, Tensor]], steps: int, op
         batch = [data[step * BATCH + i] for i in range(BATCH)]
         rows, scored = torch.stack([row for row, _ in batch]), torch.stack([mine for _, mine in batch])[:, 1:]
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            logits = network(rows[:, :-1])
-        F.cross_entropy(logits.float().flatten(0, 1), torch.where(scored, rows[:, 1:], IGNORED).flatten(), ignore_index=IGNORED).backward()
+            loss = network.loss(rows[:, :-1], torch.where(scored, rows[:, 1:], IGNORED), IGNORED)
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP)
         optimiser.step()
         optimiser.zero_grad()

@@ -99,7 +99,7 @@ def choose(scores: np.ndarray, legal: np.ndarray, draws: np.ndarray, temperature
             continue
         scaled = scores[row, tokens] / temperature[row]
         weights = np.exp(scaled - scaled.max())
-        order = (-weights).argsort(kind="stable")
+        order = (-weights).argsort()
         cumulative = weights[order].cumsum()
         cumulative = cumulative[: int(cumulative.searchsorted(top_p[row] * cumulative[-1])) + 1]
         picked[row] = tokens[order[min(int(cumulative.searchsorted(draws[row] * cumulative[-1], side="right")), len(cumulative) - 1)]]

@@ -20,7 +20,7 @@ NEVER = -1
 # onset and duration as they stand for the next; notes in the cell; rhythmic grid; flags; and the highest pitch that may sound longest.
 CURSOR, NEXT, START, LENGTH, ONSET, PITCH, EXPECTED, DURATION, NOTES, GRID, OPEN, POSITIONED, TIMED, DRUM, LOCKED, SILENT_END, FREEST = range(17)
 COLUMNS = 17
-FEW = 4  # rows up to which each is masked by itself
+FEW = 12  # rows up to which each is masked by itself
 FAR = np.iinfo(np.int64).max // 2
 
 
@@ -107,24 +107,28 @@ class Grammar:
 
     def mask(self, rows: np.ndarray) -> np.ndarray:
         """Legal next tokens, bool (n, vocabulary), of unfinished rows, int (n,). Raises LockError where locks leave none."""
-        if not len(rows):
-            return np.zeros((0, len(self._kind_of)), dtype=bool)
-        legal = np.stack([self._mask_of(int(row)) for row in rows]) if len(rows) <= FEW else self._mask_of_batch(rows)
-        if not legal.any(axis=1).all():
-            raise LockError(self._dead_end(int(rows[np.flatnonzero(~legal.any(axis=1))[0]])))
+        if len(rows) > FEW:
+            legal = self._mask_of_batch(rows)
+        else:
+            legal = np.zeros((len(rows), len(self._kind_of)), dtype=bool)
+            for mine, row in zip(legal, rows.tolist(), strict=True):
+                self._mask_of(row, mine)
+        for mine, row in zip(legal, rows.tolist(), strict=True):
+            if not mine[mine.argmax()]:
+                raise LockError(self._dead_end(row))
         return legal
 
-    def _mask_of(self, row: int) -> np.ndarray:
-        """The same as `_mask_of_batch` for one row, bool (vocabulary,): for a few rows plain numbers are faster than arrays of them."""
+    def _mask_of(self, row: int, legal: np.ndarray) -> None:
+        """The same as `_mask_of_batch` for one row, into zeros bool (vocabulary,): for a few rows plain numbers are faster than arrays of them."""
         state: list[int] = self._s[row].tolist()
         if state[LOCKED]:
-            return self._locked_mask(row)
+            legal[:] = self._locked_mask(row)
+            return
         start, length, onset, pitch, expected, duration, grid, freest = (state[c] for c in (START, LENGTH, ONSET, PITCH, EXPECTED, DURATION, GRID, FREEST))
-        legal = np.zeros(len(self._kind_of), dtype=bool)
         idle = not state[POSITIONED] and not state[TIMED]
         legal[state[NEXT]] = idle and not state[SILENT_END]
         if not state[OPEN] or state[NOTES] >= MAX_NOTES_IN_CELL:
-            return legal
+            return
         until, limit, at_abs = self._until[row], self._limit[row], start + expected
         lowest = pitch + 1 if expected == onset else 0  # pitches of a chord rise
         # Where the freest pitch may sound, it answers for all; only where it may not are all of them looked at.
@@ -150,7 +154,6 @@ class Grammar:
                 legal[block + onset] = chord or bool(((until <= start + onset) & (limit >= start + onset + grid))[pitch + 1 :].any())
             if expected < len(self._ticks):
                 legal[block + expected] = False
-        return legal
 
     def _mask_of_batch(self, rows: np.ndarray) -> np.ndarray:
         """All rows at once, bool (n, vocabulary)."""
