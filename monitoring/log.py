@@ -71,6 +71,26 @@ class EventLog:
             if isinstance(value, Row) and value.time >= since:
                 yield value
 
+    def answer(self, answer_id: str) -> Row | None:
+        """The answer of an id, the newest files first; None where there is none."""
+        sought = json.dumps(answer_id)
+        for path in sorted(self.folder.glob("events-*.jsonl"), reverse=True):
+            with path.open(encoding="utf-8", errors="replace") as handle:
+                for line in handle:
+                    if sought in line:
+                        row = _parse(line)
+                        if row is not None and row.kind == "answer" and row.id == answer_id:
+                            return row
+        return None
+
+    def history(self, answer_id: str) -> list[Row]:
+        """The answers that led to this one, the oldest first."""
+        chain: list[Row] = []
+        while answer_id and (row := self.answer(answer_id)) is not None and all(row.id != seen.id for seen in chain):
+            chain.insert(0, row)
+            answer_id = str(row.body.get("parent", ""))
+        return chain
+
     def broken(self) -> int:
         """How many lines cannot be read."""
         return sum(value is None for value in self._lines(""))

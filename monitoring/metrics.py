@@ -15,6 +15,7 @@ TOKENS_PER_SECOND = Histogram(
     buckets=(10.0, 30.0, 60.0, 100.0, 150.0, 200.0, 300.0, 500.0, 1000.0, 2000.0),
 )  # fmt: skip
 TAKES = Counter("ostinato_takes_total", "Pieces written, by whether the strict decoder found them valid.", ["valid", "model"])
+EDITS = Counter("ostinato_edits_total", "Edited scores by operation and by what became of the edit contract: kept, broken (must never happen), or cancelled.", ["operation", "contract", "model"])
 NATS = Histogram(
     "ostinato_nats_per_note", "Nats per note of scored (input) and written (output) music.", ["side", "model"],
     buckets=(0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 7.0, 10.0),

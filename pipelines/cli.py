@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pipelines import editing
 from pipelines.files import StageError
 from pipelines.params import ParamsError, load_params
 
@@ -19,7 +20,7 @@ BUNDLE = Path("bundle")
 
 
 @contextmanager
-def _plain_errors() -> Iterator[None]:
+def plain_errors() -> Iterator[None]:
     """What a person can mend is one line and exit code 1."""
     from models.errors import BundleError
 
@@ -35,7 +36,7 @@ def repro() -> None:
     """The whole line: `dvc repro`, register, gate and promote, package; then say where everything is."""
     from pipelines import registry
 
-    with _plain_errors():
+    with plain_errors():
         load_params()
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # the stages' `python` is ours, active or not
         dvc = subprocess.run([sys.executable, "-m", "dvc", "repro"], env={**os.environ, "DVC_NO_ANALYTICS": "1", "PATH": path})
@@ -89,7 +90,7 @@ def register(bundle: Path = BUNDLE) -> None:
     """Register a bundle; the same bundle twice gives the same version."""
     from pipelines import registry
 
-    with _plain_errors():
+    with plain_errors():
         version = registry.register(bundle)
         typer.echo(f"version {version.number}, bundle {version.digest[:16]}")
 
@@ -103,7 +104,7 @@ def promote(
     """Run the gate and make a version the champion."""
     from pipelines import registry
 
-    with _plain_errors():
+    with plain_errors():
         chosen, verdict = registry.promote(load_params().gate, version, force=force, reason=reason)
         typer.echo(f"{verdict}\nchampion: version {chosen.number}")
 
@@ -113,7 +114,7 @@ def rollback(reason: Annotated[str, typer.Option(help="why; goes into the promot
     """Go back to the previous champion."""
     from pipelines import registry
 
-    with _plain_errors():
+    with plain_errors():
         new, old = registry.rollback(reason)
         typer.echo(f"champion: version {new.number} (was {old.number}); run `ostinato package` and restart the service to serve it")
 
@@ -125,7 +126,7 @@ def versions() -> None:
 
     from pipelines import registry
 
-    with _plain_errors():
+    with plain_errors():
         typer.echo(f"{'version':>7}  {'bundle':<16}  {'aliases':<22} {'nats/note':>9}  {'licence':<14} {'gate':<5} commit")
         for v in registry.versions():
             verdict = json.loads(v.tags["gate"])["passed"] if v.tags.get("gate") else None
@@ -137,7 +138,7 @@ def versions() -> None:
             typer.echo(f"  {row['time']}  {row['action']:<11} {row['from'] or '-'} -> {row['to'] or '-'}{candidate}  {row['who']}: {row['reason']}")
 
 
-def _champion_bundle() -> tuple[Any, Any]:
+def champion_bundle() -> tuple[Any, Any]:
     from pipelines import registry
 
     version = registry.champion()
@@ -149,7 +150,7 @@ def _champion_bundle() -> tuple[Any, Any]:
 def _package() -> str:
     from pipelines import package as packaging
 
-    version, bundle = _champion_bundle()
+    version, bundle = champion_bundle()
     tag = packaging.build(bundle, load_params().package.licences_served, str(version.number))
     packaging.image_context(tag)
     return tag
@@ -160,7 +161,7 @@ def package() -> None:
     """Build the champion's bento and the Docker build context of its image."""
     from pipelines.tracking import home
 
-    with _plain_errors():
+    with plain_errors():
         typer.echo(f"bento {_package()}\nimage context {home() / 'image'}")
 
 
@@ -171,7 +172,7 @@ def serve(port: int = 3000, host: str = "127.0.0.1", workers: int = 1) -> None:
     from pipelines.package import bento_environment, bento_tag_of, is_built
     from pipelines.tracking import home
 
-    with _plain_errors():
+    with plain_errors():
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -202,8 +203,8 @@ def drift(
     from monitoring.log import EventLog
     from pipelines.tracking import home
 
-    with _plain_errors():
-        _, bundle = _champion_bundle()
+    with plain_errors():
+        _, bundle = champion_bundle()
         folder = log or Path(os.environ.get("OSTINATO_LOG", home() / "log"))
         if not folder.is_dir():
             raise StageError(f"no log in {folder}: serve and ask for something first, or name the folder with --log")
@@ -230,8 +231,8 @@ def finetune(
     """Fine-tune the champion on a folder of scores (docs/finetune.md); then `ostinato register` and `ostinato promote`."""
     from pipelines import adapt
 
-    with _plain_errors():
-        _, bundle = _champion_bundle()
+    with plain_errors():
+        _, bundle = champion_bundle()
         adapt.finetune(bundle, folder, name, licence, style, method, minutes)
         typer.echo("a new bundle is in bundle/; next: ostinato register, ostinato promote")
 
@@ -246,10 +247,10 @@ def export(
     from models.bundle import open_bundle
     from models.huggingface import export as export_hf
 
-    with _plain_errors():
+    with plain_errors():
         if kind != "hf":
             raise StageError(f"format {kind!r} is not known; there is hf")
-        chosen = open_bundle(bundle) if bundle else _champion_bundle()[1]
+        chosen = open_bundle(bundle) if bundle else champion_bundle()[1]
         for path in export_hf(chosen.network, chosen.tokenizer, target):
             typer.echo(path)
 
@@ -259,10 +260,13 @@ def profile(name: str) -> None:
     """Write the values of a profile (tiny, starter, full) into params.yaml; comments stay."""
     from pipelines.profiles import apply_profile
 
-    with _plain_errors():
+    with plain_errors():
         for key, value in apply_profile(Path("params.yaml"), name).items():
             typer.echo(f"{key}: {value}")
 
+
+app.command()(editing.edit)
+app.command()(editing.history)
 
 if __name__ == "__main__":
     app()

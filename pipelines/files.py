@@ -34,6 +34,11 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    with whole_file(path) as temporary:
+        temporary.write_bytes(data)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write indented, sorted JSON; NaN is refused because no reader of ours accepts it."""
     with whole_file(path) as temporary:

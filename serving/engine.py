@@ -3,11 +3,9 @@
 import base64
 import binascii
 import threading
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-import numpy as np
 from symusic import Score
 
 from models.batching import Batcher, Busy, Ticket
@@ -17,36 +15,36 @@ from models.fill import ContractBroken, plan_of
 from models.labels import Labels
 from models.locks import Locks
 from models.sampling import key_obeyed
-from models.scoring import bar_surprise, nats_per_note, piece_nats
-from models.tokens import NotRepresentable
+from models.scorecard import Judged, judge
+from models.tokens import CellTokenizer, NotRepresentable
 from music.cells import BY_NAME, cell_statistics, control_classes
-from music.descriptors import describe, describe_opening
 from music.errors import UnreadableScore
 from music.instruments import name_of
 from music.keys import scale_of
 from music.readers import read_midi
 from music.score import Limits, bar_table, normalise, to_midi
-from music.similarity import melody
 from serving.errors import Crowded, Refused
-from serving.schemas import ComposeRequest
+from serving.schemas import ComposeRequest, LockValues
 
 UPLOAD = Limits(max_bytes=2_000_000, max_quarters=4_000, max_notes=20_000, max_tracks=32)
-MAX_SCORED_CELLS, MAX_SCORED_TOKENS = 8_000, 16_000  # a few seconds of work; beyond it, score parts
 DEADLINE_S = 40.0  # of one compose request, inside the service's timeout of 60
 SLOTS = 32  # sequences decoded at once
 MAX_TRACKS = 16
 
 
-@dataclass(frozen=True)
-class Judged:
-    """A score with what the model and the descriptors say of it."""
-
-    score: Score
-    opening: dict[str, float]  # descriptors of the first bars, which drift is measured on
-    notes: int
-    bars: int
-    surprise_per_bar: list[float]
-    scorecard: dict[str, Any]
+def locks_of(values: LockValues, tokenizer: CellTokenizer) -> Locks:
+    """Locks as the model takes them. Raises Refused for a scale that is none, or a grid that the model has not."""
+    if values.lowest > values.highest:
+        raise Refused(f"the lowest pitch {values.lowest} lies above the highest {values.highest}: swap them", "locks")
+    try:
+        scale = scale_of(values.scale) if isinstance(values.scale, str) and values.scale else frozenset(values.scale)
+    except ValueError as error:
+        raise Refused(str(error), "locks.scale") from error
+    grid = 4 * tokenizer.ticks_per_quarter * Fraction(values.grid.rstrip("T")) * (Fraction(2, 3) if values.grid.endswith("T") else 1) if values.grid else Fraction(1)
+    if grid.denominator != 1:
+        raise Refused(f"this model's grid of {tokenizer.ticks_per_quarter} ticks a quarter has no {values.grid}: choose a coarser one", "locks.grid")
+    ranges = dict.fromkeys(range(MAX_TRACKS), (values.lowest, values.highest)) if (values.lowest, values.highest) != (0, 127) else {}
+    return Locks(scale=scale, ranges=ranges, grid_ticks=int(grid))  # type: ignore[arg-type]
 
 
 class Engine:
@@ -55,10 +53,7 @@ class Engine:
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
         self.tokenizer, self.network = bundle.tokenizer, bundle.network
-        self._batcher = Batcher(bundle.decoder(SLOTS), self.tokenizer)
-        self._reference = np.array(bundle.profile["nats_per_note"])
-        self._runs = bundle.run_index
-        self._run_owners = bundle.run_owners
+        self.batcher = Batcher(bundle.decoders(SLOTS), self.tokenizer)
 
     def known(self) -> dict[str, list[str]]:
         """What can be asked for."""
@@ -68,26 +63,16 @@ class Engine:
 
     def composition(self, request: ComposeRequest, seed: int) -> Composition:
         """A request of the service as the model takes it. Raises Refused for a scale that is none."""
-        body, locks = request.model_dump(exclude={"controls", "track_controls", "bar_controls", "locks", "seed"}), request.locks
-        if locks.lowest > locks.highest:
-            raise Refused(f"the lowest pitch {locks.lowest} lies above the highest {locks.highest}: swap them", "locks")
-        try:
-            scale = scale_of(locks.scale) if isinstance(locks.scale, str) and locks.scale else frozenset(locks.scale)
-        except ValueError as error:
-            raise Refused(str(error), "locks.scale") from error
-        grid = 4 * self.tokenizer.ticks_per_quarter * Fraction(locks.grid.rstrip("T")) * (Fraction(2, 3) if locks.grid.endswith("T") else 1) if locks.grid else Fraction(1)
-        if grid.denominator != 1:
-            raise Refused(f"this model's grid of {self.tokenizer.ticks_per_quarter} ticks a quarter has no {locks.grid}: choose a coarser one", "locks.grid")
-        ranges = dict.fromkeys(range(MAX_TRACKS), (locks.lowest, locks.highest)) if (locks.lowest, locks.highest) != (0, 127) else {}
+        body = request.model_dump(exclude={"controls", "track_controls", "bar_controls", "locks", "seed"})
         return Composition(**body, controls=request.controls.given(), track_controls=[values.given() for values in request.track_controls], seed=seed,
-                           bar_controls=[BarAsk(**ask.model_dump()) for ask in request.bar_controls], locks=Locks(scale=scale, ranges=ranges, grid_ticks=int(grid)))  # type: ignore[arg-type]  # fmt: skip
+                           bar_controls=[BarAsk(**ask.model_dump()) for ask in request.bar_controls], locks=locks_of(request.locks, self.tokenizer))  # fmt: skip
 
     def compose(self, asked: Composition) -> tuple[list[Take], list[Judged]]:
         """Takes and their scorecards. Raises Refused, naming what is known; Busy where too many wait."""
         tickets: list[Ticket] = []
         try:
             for request in requests_of(self.tokenizer, asked):
-                tickets.append(self._batcher.submit(request, DEADLINE_S))  # what is queued when one is refused must be cancelled
+                tickets.append(self.batcher.submit(request, DEADLINE_S))  # what is queued when one is refused must be cancelled
             takes = [Take(filled.score, len(filled.ids), asked.seed + n) for n, filled in enumerate(ticket.result() for ticket in tickets)]
         except ContractBroken:
             raise
@@ -107,7 +92,7 @@ class Engine:
         if asked.bar_controls:
             wanted["bar_controls"] = len(asked.bar_controls)
         try:
-            judged = [self._judge(take.score, Labels()) for take in takes]  # without labels, like the reference of the percentile
+            judged = [judge(self.bundle, take.score, Labels()) for take in takes]  # without labels, like the reference of the percentile
         except UnreadableScore as error:
             raise Refused(f"what was written is too dense to be judged: {error}; ask for fewer bars or a lower density") from error
         for take, card in zip(takes, judged, strict=True):
@@ -142,31 +127,15 @@ class Engine:
         try:
             raw = read_midi(base64.b64decode(midi, validate=True), UPLOAD)
             score = normalise(raw, ticks_per_quarter=self.tokenizer.ticks_per_quarter, velocity=self.tokenizer.velocity)
-            return self._judge(score, labels)
+            return judge(self.bundle, score, labels)
         except binascii.Error as error:
             raise Refused(f"midi is not base64: {error}", "midi") from error
         except (UnreadableScore, NotRepresentable) as error:
             raise Refused(str(error), "midi") from error
 
-    def _judge(self, score: Score, labels: Labels) -> Judged:
-        cells = len(bar_table(score)) * len(score.tracks)
-        if cells > MAX_SCORED_CELLS:
-            raise UnreadableScore(f"bars times tracks are {cells}; at most {MAX_SCORED_CELLS} are scored at once: send a part")
-        ids, bar_starts = self.tokenizer.encode_score(score)
-        if len(ids) > MAX_SCORED_TOKENS:
-            raise UnreadableScore(f"the score has {score.note_num()} notes in {len(ids)} tokens; at most {MAX_SCORED_TOKENS} tokens are scored at once: send a part")
-        nats = piece_nats(self.network, self.tokenizer, [(ids, bar_starts)], [labels])[0]
-        each = nats_per_note([nats], [score.note_num()])
-        run, owner = self._runs.longest_run(melody(score))
-        card = {
-            "nats_per_note": round(each, 4), "percentile": round(float((self._reference < each).mean() * 100), 1), "descriptors": describe(score),
-            "originality": {"longest_shared_run": run, "nearest": self._run_owners[owner] if owner >= 0 else ""},
-        }  # fmt: skip
-        return Judged(score, describe_opening(score), score.note_num(), len(bar_starts), [round(float(x), 3) for x in bar_surprise(nats, bar_starts)], card)
-
     def warm_up(self) -> None:
         """Pay the first-call costs (threads, hash tables) before a client does."""
         metre = "/".join(map(str, self.tokenizer.metres[0]))
         takes, _ = self.compose(Composition(bars=1, metre=metre, instruments=[self.tokenizer.programs[0]]))
-        threading.Thread(target=self._runs.build, daemon=True).start()  # two seconds of tables; until then each is made when asked for
+        threading.Thread(target=self.bundle.run_index.build, daemon=True).start()  # two seconds of tables; until then each is made when asked for
         self.score(base64.b64encode(to_midi(takes[0].score)).decode(), Labels())

@@ -6,7 +6,7 @@ from typing import Any
 
 from bentoml.exceptions import BentoMLException
 
-CODES = {400: "bad_request", 401: "unauthorized", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type",
+CODES = {400: "bad_request", 401: "unauthorized", 404: "not_found", 405: "method_not_allowed", 408: "cancelled", 413: "too_large", 415: "unsupported_media_type",
          422: "invalid", 429: "busy", 503: "not_ready", 504: "timeout"}
 
 
@@ -31,6 +31,15 @@ class Crowded(BentoMLException):
 
     def __init__(self, message: str) -> None:
         super().__init__(json.dumps(error_body("busy", message)))
+
+
+class Gone(BentoMLException):
+    """The client closed its connection before the answer; nobody reads this. Counted as a 408."""
+
+    error_code = HTTPStatus.REQUEST_TIMEOUT
+
+    def __init__(self, message: str) -> None:
+        super().__init__(json.dumps(error_body("cancelled", message)))
 
 
 def reshape(status: int, body: bytes) -> bytes:

@@ -3,8 +3,10 @@
 It stands before BentoML, so nothing a client sends can make a 5xx or a new metric label there.
 """
 
+import asyncio
 import json
 import time
+import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -13,8 +15,9 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from pydantic import BaseModel, ValidationError
 
 from monitoring import metrics
+from serving.cancelling import AT_WORK
 from serving.errors import CODES, error_body, reshape
-from serving.schemas import ComposeRequest, ScoreRequest
+from serving.schemas import ComposeRequest, EditRequest, ScoreRequest
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -22,11 +25,12 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-BODIES: dict[str, type[BaseModel]] = {"/v1/compose": ComposeRequest, "/v1/score": ScoreRequest}
-METHODS = {"/v1/compose": "POST", "/v1/score": "POST", "/v1/model": "GET", "/livez": "GET", "/readyz": "GET", "/healthz": "GET", "/metrics": "GET",
+BODIES: dict[str, type[BaseModel]] = {"/v1/compose": ComposeRequest, "/v1/score": ScoreRequest, "/v1/edit": EditRequest}
+METHODS = {"/v1/compose": "POST", "/v1/edit": "POST", "/v1/score": "POST", "/v1/model": "GET", "/livez": "GET", "/readyz": "GET", "/healthz": "GET", "/metrics": "GET",
            "/": "GET", "/docs.json": "GET", "/schema.json": "GET"}
 PREFIXES = ("/static_content/",)
 MAX_BODY = 3_000_000
+REQUEST_ID = b"ostinato-request-id"  # set here for the service; what a client sends under this name is dropped
 
 
 async def _answer(send: Send, status: int, body: bytes, extra: list[tuple[bytes, bytes]] | None = None, content_type: str = "application/json") -> None:
@@ -80,7 +84,29 @@ class CheckRequests:
                 field = ".".join(str(part) for part in problem["loc"])
                 return await _refuse(send, 422, _explain(problem, schema), field)
             return await _refuse(send, 400, "the body is not JSON: " + str(error)[:200])
-        await self.app(scope, _once(body, receive), send)
+        await self._watched(scope, body, receive, send)
+
+    async def _watched(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+        """Serve a request under an id, and end its work if the client goes away."""
+        request_id = uuid.uuid4().hex
+        scope = {**scope, "headers": [*((k, v) for k, v in scope["headers"] if k != REQUEST_ID), (REQUEST_ID, request_id.encode())]}
+        gone = asyncio.Event()
+
+        async def heard() -> Message:
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def watch() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            AT_WORK.cancel(request_id)
+            gone.set()
+
+        watcher = asyncio.create_task(watch())
+        try:
+            await self.app(scope, _once(body, heard), send)
+        finally:
+            watcher.cancel()
 
 
 def _once(body: bytes, receive: Receive) -> Receive:

@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from models.editing import NAMES, unknown_option
+
 MAX_BARS, MAX_TAKES, MAX_SCORE_BASE64 = 64, 8, 2_800_000  # 2 MB of MIDI
 MAX_CELLS = 256  # bars times tracks of one take: about 15 s on two cores, well inside the service's timeout
 Word = Annotated[str, StringConstraints(max_length=64)]
@@ -74,6 +76,56 @@ class ComposeRequest(_Strict):
         return self
 
 
+class EditRequest(_Strict):
+    """A score, a region of it, one operation with its options. Options that the operation does not take are errors."""
+
+    midi: Annotated[str, StringConstraints(max_length=MAX_SCORE_BASE64)] = Field("", description="standard MIDI file, base64; or name a parent")
+    parent: Annotated[str, StringConstraints(max_length=80)] = Field("", description="id of an earlier answer to start from, instead of midi")
+    operation: Literal[NAMES] = Field(description="see docs/editing.md")  # type: ignore[valid-type]
+    bars: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = Field(None, description="first and last bar of the region, counted from 1; left out: all")
+    tracks: list[Annotated[int, Field(ge=1)]] | None = Field(None, max_length=256, description="tracks of the region, counted from 1; left out: all")
+    n: int = Field(1, ge=1, le=MAX_TAKES, description="alternatives")
+    style: Word = ""
+    rhythm: Word = ""
+    key: Word = ""
+    metre: Word = ""
+    controls: ControlValues = Field(default_factory=lambda: ControlValues.model_validate({}))
+    locks: LockValues = Field(default_factory=lambda: LockValues.model_validate({}))
+    strength: float = Field(0.5, ge=0, le=1, description="vary, restyle: share of the region's cells that may change; quantise: how far")
+    length: int = Field(4, ge=1, le=MAX_BARS, description="continue: bars to add")
+    before: bool = Field(False, description="continue: before the first bar instead of after the last")
+    melody: int | None = Field(None, ge=1, description="harmonise, reharmonise: the track that stays; left out: the highest")
+    instruments: list[Annotated[Word | int, Field(union_mode="left_to_right")]] = Field(default_factory=list, max_length=8)
+    semitones: int | None = Field(None, ge=-127, le=127)
+    to_key: Word = ""
+    steps: int | None = Field(None, ge=-70, le=70)
+    grid: Word = Field("1/16", description="quantise: note value, T for triplets")
+    amount: float = Field(2 / 3, ge=0.5, le=0.8, description="swing: share of the beat before the second quaver")
+    timing_ms: float = Field(12.0, ge=0, le=200)
+    loudness: float = Field(6.0, ge=0, le=40)
+    qpm: float | None = Field(None, ge=10, le=500)
+    factor: float | None = Field(None, ge=0.1, le=10)
+    axis: int | None = Field(None, ge=0, le=127)
+    pitch: int = Field(60, ge=1, le=127)
+    fit: bool = Field(False, description="metre: one bar for one bar, instead of new barlines over the same notes")
+    guidance: float = Field(1.0, ge=0, le=5)
+    seed: int | None = Field(None, ge=0, le=2**31 - 1 - 1000 * MAX_TAKES)
+    temperature: float | None = Field(None, ge=0.05, le=3, description="left out: 1, or 0.6 for harmonise and reharmonise")
+    top_p: float = Field(0.98, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _one_score_and_its_own_options(self) -> "EditRequest":
+        if bool(self.midi) == bool(self.parent):
+            raise ValueError("give a score as midi, or the id of an earlier answer as parent: one of the two")
+        if self.bars is not None and self.bars[0] > self.bars[1]:
+            raise ValueError(f"bars {self.bars[0]} to {self.bars[1]}: the first lies after the last")
+        common = {"midi", "parent", "operation", "bars", "tracks", "n"}
+        problem = unknown_option(self.operation, [name for name in type(self).model_fields if name in self.model_fields_set - common])
+        if problem:
+            raise ValueError(problem)
+        return self
+
+
 class ScoreRequest(_Strict):
     """A score to judge."""
 
@@ -95,6 +147,7 @@ class Scorecard(BaseModel):
 
 
 class TakeAnswer(BaseModel):
+    id: str = Field(description="to start an edit from, as parent")
     midi: str = Field(description="standard MIDI file, base64")
     seed: int
     bars: int
@@ -108,6 +161,49 @@ class ComposeAnswer(BaseModel):
     model: str
     seed: int
     takes: list[TakeAnswer]
+
+
+class CellChange(BaseModel):
+    """What changed in one cell; bar and track count from 1."""
+
+    track: int
+    bar: int
+    added: int
+    removed: int
+    moved: int = Field(description="notes of a pitch that was there, with another onset or length")
+
+
+class ContractAnswer(BaseModel):
+    """The edit contract: sha256 of every note outside the region, before and after."""
+
+    outside_before: str
+    outside_after: str
+    equal: bool
+    cells_kept: int
+    whole_score: bool = Field(description="the operation is of the whole score: there is no outside")
+
+
+class Alternative(BaseModel):
+    id: str = Field(description="to start a further edit from, as parent")
+    midi: str = Field(description="standard MIDI file, base64")
+    seed: int
+    bars: int
+    notes: int
+    changes: list[CellChange]
+    contract: ContractAnswer
+    scorecard: Scorecard | None = Field(description="of the bars around the region, after the edit; null with `scorecard_note` where the model cannot read them")
+    scorecard_note: str = ""
+    warnings: list[str]
+
+
+class EditAnswer(BaseModel):
+    request_id: str
+    model: str
+    seed: int
+    parent: str
+    operation: str
+    scorecard_before: Scorecard | None
+    alternatives: list[Alternative]
 
 
 class ScoreAnswer(BaseModel):

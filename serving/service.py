@@ -19,12 +19,16 @@ import torch
 from models.bundle import open_bundle
 from models.fill import ContractBroken
 from models.labels import Labels
+from models.scorecard import Judged
 from monitoring import metrics
 from monitoring.drift import SIDES, STATUSES, descriptor_columns, find_drift, rows_on
 from monitoring.log import EventLog, Row
-from serving.engine import Engine, Judged
-from serving.middleware import CheckRequests, CountRequests, OneErrorShape, ServeMetrics
-from serving.schemas import MAX_TAKES, ComposeAnswer, ComposeRequest, ModelAnswer, ScoreAnswer, Scorecard, ScoreRequest, TakeAnswer
+from serving.cancelling import AT_WORK
+from serving.editing import edit, edit_answer, read_upload, stored_score, without_text
+from serving.engine import Engine
+from serving.errors import Gone
+from serving.middleware import REQUEST_ID, CheckRequests, CountRequests, OneErrorShape, ServeMetrics
+from serving.schemas import MAX_TAKES, ComposeAnswer, ComposeRequest, EditAnswer, EditRequest, ModelAnswer, ScoreAnswer, Scorecard, ScoreRequest, TakeAnswer
 
 MODEL_TAG = Path(__file__).with_name("model_tag.txt").read_text().strip()  # ostinato:<first 16 digits of the bundle's digest>
 MODEL = MODEL_TAG.partition(":")[2]
@@ -87,14 +91,45 @@ class Ostinato:
         metrics.TOKENS.labels(MODEL).inc(tokens)
         metrics.TOKENS_PER_SECOND.labels(MODEL).observe(tokens / seconds)
         metrics.TAKES.labels("true", MODEL).inc(len(takes))
-        answers = []
+        answers: list[TakeAnswer] = []
         for take, card in zip(takes, judged, strict=True):
             metrics.NOTES.labels(MODEL).inc(card.notes)
             midi = base64.b64encode(take.midi).decode()
-            answers.append(TakeAnswer(midi=midi, seed=take.seed, bars=card.bars, notes=card.notes, tokens=take.tokens, scorecard=Scorecard(**card.scorecard)))
+            answers.append(TakeAnswer(id=f"{request_id}-{len(answers) + 1}", midi=midi, seed=take.seed, bars=card.bars, notes=card.notes, tokens=take.tokens, scorecard=Scorecard(**card.scorecard)))
             self._note(card, "output")
-        self._append(*(Row("answer", "compose", request_id, MODEL, a.seed, "output", seconds, a.scorecard.nats_per_note, card.opening, a.model_dump()) for a, card in zip(answers, judged, strict=True)))
+        self._append(*(Row("answer", "compose", request_id, MODEL, a.seed, "output", seconds, a.scorecard.nats_per_note, card.opening, a.model_dump(), id=a.id) for a, card in zip(answers, judged, strict=True)))
         return ComposeAnswer(request_id=request_id, model=MODEL, seed=seed, takes=answers)
+
+    @bentoml.api(route="/v1/edit")
+    def edit(self, request: EditRequest, /, ctx: bentoml.Context) -> EditAnswer:
+        """Change a part of a score, and prove that nothing else changed."""
+        begin, request_id = time.perf_counter(), ctx.request.headers[REQUEST_ID.decode()]
+        seed = request.seed if request.seed is not None else random.SystemRandom().randrange(2**31 - 1000 * MAX_TAKES)
+        body = {**request.model_dump(exclude={"midi"}, exclude_unset=True), "midi_bytes": len(request.midi) * 3 // 4}
+        self._append(Row("request", "edit", request_id, MODEL, seed, body=body))
+        cancelling = AT_WORK.begin(request_id)
+        try:
+            with self._failures_logged("edit", request_id, seed):
+                file = read_upload(request.midi or stored_score(self._log, request.parent))
+                done = edit(self._engine, request, file, seed, cancelling)
+        except ContractBroken:  # must never happen: counted, logged, answered with a 500
+            metrics.EDITS.labels(request.operation, "broken", MODEL).inc()
+            logger.exception("the edit contract was broken by request %s", request_id)
+            raise
+        except InterruptedError:
+            metrics.EDITS.labels(request.operation, "cancelled", MODEL).inc()
+            raise Gone("the client went away: the edit was cancelled") from None
+        finally:
+            AT_WORK.end(request_id)
+        metrics.EDITS.labels(request.operation, "kept", MODEL).inc(len(done.answers))
+        seconds = time.perf_counter() - begin
+        answer = edit_answer(request, request_id, MODEL, seed, done)
+        self._append(*(
+            Row("answer", "edit", request_id, MODEL, a.seed, "output" if card else "", seconds, card.scorecard["nats_per_note"] if card else None, card.opening if card else {},
+                {**a.model_dump(exclude={"midi"}), "parent": request.parent, "operation": request.operation, "midi": without_text(answered.file)}, id=a.id)
+            for a, card, answered in zip(answer.alternatives, done.after, done.answers, strict=True)
+        ))  # fmt: skip
+        return answer
 
     @bentoml.api(route="/v1/score")
     def score(self, request: ScoreRequest, /) -> ScoreAnswer:

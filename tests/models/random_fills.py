@@ -7,6 +7,7 @@ from symusic import Score
 
 from models.fill import FillRequest, empty, extended, plan_of
 from models.labels import Labels
+from models.layout import CellAsks
 from models.locks import Locks
 from music.score import bar_ticks, build, without_overlaps
 from tests.conftest import METRES, TPQ
@@ -71,6 +72,6 @@ def random_request(random: np.random.Generator, seed: int) -> FillRequest:
     else:
         missing = random.random((len(plan.metres), len(plan.programs))) < random.random()
         missing[random.integers(len(missing)), random.integers(missing.shape[1])] = True
-    cells = {(b, k): (("density", int(random.integers(8))),) for b, k in np.argwhere(missing).tolist() if random.random() < 0.2}
+    cells: CellAsks = {(b, k): (("density", int(random.integers(8))),) for b, k in np.argwhere(missing).tolist() if random.random() < 0.2}
     guidance = 2.0 if random.random() < 0.1 else 1.0
-    return FillRequest(plan, missing, Labels(bars=len(plan.metres)), seed, score, random_locks(random, kind > 1), cells, guidance=guidance)
+    return FillRequest(plan, missing, Labels(bars=len(plan.metres)), seed, score, random_locks(random, bool(kind > 1)), cells, guidance=guidance)

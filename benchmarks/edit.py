@@ -1,0 +1,306 @@
+"""Edits of the test split by the champion: contract, latency, locks, controls, realism of infills, restyling, harmonising; baselines beside each.
+
+`python -m benchmarks.edit --fuzz 5000` also sends that many random edits of mutated real files (tests/models/test_edit.py) through the champion's tokenizer.
+"""
+
+import argparse
+import itertools
+import statistics
+import tarfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from symusic import Score
+
+from benchmarks import report
+from benchmarks.edit_music import chord_agreement, content_similarity, realism
+from models.bundle import Bundle, open_bundle
+from models.decoding import Decoder
+from models.edit import Edit
+from models.edit_rules import Rule
+from models.editing import OPERATIONS, Answer, apply_rule, edit_file
+from models.evaluation import labellers
+from models.fill import fill
+from models.ngram import NgramModel
+from models.sampling import NgramDecoder
+from models.shards import Shard
+from music.cells import BY_NAME, cell_statistics, control_classes
+from music.file_cells import FileCells, set_notes
+from music.score import first_bars, note_array
+from music.voices import VoiceLeading, voice_leading
+from tests.models.test_edit import fuzz
+
+TOKENS = Path("data/tokens")
+RULES = {"transpose": Rule(semitones=2), "quantise": Rule(), "swing": Rule(), "humanise": Rule(), "invert": Rule(), "retrograde": Rule()}
+STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
+
+
+class Bench:
+    """The champion, the test pieces as files, and a count of what was done."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle, self.t = bundle, bundle.tokenizer
+        self.decoder = bundle.decoder(16)
+        self.test = Shard(TOKENS, "test")
+        self.records = self.test.records
+        self.files = [FileCells.of(self.t.decode_ids(self.test.piece(i))) for i in range(len(self.test))]
+        self.edits = self.kept = 0
+
+    def edit(self, file: FileCells, edit: Edit, decoder: Decoder | None = None) -> Answer | None:
+        """One edit; None where it cannot be done (told why by a ValueError)."""
+        try:
+            (answer,) = edit_file(self.t, lambda requests: fill(decoder or self.decoder, self.t, requests), file, edit)
+        except ValueError:
+            return None
+        self.edits += 1
+        self.kept += answer.contract.kept
+        return answer
+
+    def regions(self, count: int, bars: int, seed: int, of: Callable[[int], bool] = lambda i: True) -> list[tuple[int, tuple[int, int]]]:
+        """(piece, bars) drawn from pieces long enough, with at least two bars around the region where there are."""
+        random = np.random.default_rng(seed)
+        able = [i for i in range(len(self.files)) if self.files[i].shape[0] >= bars + 4 and of(i)]
+        chosen = [int(random.choice(able)) for _ in range(count)]
+        return [(i, (first, first + bars)) for i in chosen for first in [int(random.integers(2, self.files[i].shape[0] - bars - 1))]]
+
+
+def operation(name: str, bench: Bench, i: int, bars: tuple[int, int], seed: int) -> Edit | None:
+    """An edit of each kind with what it needs; None where the piece has not got it."""
+    tracks, other = bench.files[i].shape[1], [s for s in bench.t.styles if s != bench.records[i]["style"]]
+    if name == "reharmonise" and tracks < 2:
+        return None
+    extra: dict[str, dict[str, Any]] = {"restyle": {"style": other[seed % len(other)]}, "rhythm": {"controls": {"note_length": 0.5}}, "arrange": {"instruments": (bench.t.programs[seed % len(bench.t.programs)],)}}
+    return Edit(name, bars, None if name in ("harmonise", "reharmonise", "arrange") else (seed % tracks,), seed=seed, **extra.get(name, {}))
+
+
+def every_operation(bench: Bench, count: int) -> list[dict[str, Any]]:
+    """Contract and latency of each operation on 4 and 16 bars."""
+    rows = []
+    for name in (*OPERATIONS, *RULES):
+        seconds: dict[int, list[float]] = {4: [], 16: []}
+        before, kept = bench.edits, bench.kept
+        refused = 0
+        for length, times in ((4, count), (16, max(count // 8, 5))):
+            for n, (i, bars) in enumerate(bench.regions(2 * times, length, seed=length)):
+                if len(seconds[length]) == times:
+                    break
+                begin = time.perf_counter()
+                if name in RULES:
+                    answer: Answer | None = apply_rule(bench.files[i], name, RULES[name], bars)
+                    bench.edits, bench.kept = bench.edits + 1, bench.kept + bool(answer and answer.contract.kept)
+                else:
+                    asked = operation(name, bench, i, bars, n)
+                    if asked is None:
+                        continue
+                    answer = bench.edit(bench.files[i], asked)
+                if answer is None:
+                    refused += 1
+                else:
+                    seconds[length].append(time.perf_counter() - begin)
+        row: dict[str, Any] = {"operation": name, "edits": bench.edits - before, "contract kept": f"{(bench.kept - kept) / max(bench.edits - before, 1):.1%}", "refused": refused}
+        for length, times_s in seconds.items():
+            ordered = sorted(times_s)
+            row |= {f"{length} bars p50, ms": round(1000 * statistics.median(ordered), 1) if ordered else "", f"{length} bars p95, ms": round(1000 * ordered[int(0.95 * (len(ordered) - 1))], 1) if ordered else ""}
+        rows.append(row)
+        print(row, flush=True)
+    return rows
+
+
+def locks_and_controls(bench: Bench, count: int) -> list[dict[str, Any]]:
+    """What stays locked, and whether the asked class is reached, beside how often the region had it already (chance)."""
+    rows = []
+    random = np.random.default_rng(5)
+    metres = [m for m in ((4, 4), (3, 4), (6, 8), (2, 4), (9, 8)) if m in bench.t.metres]
+    for name, what in (("melody", "rhythm"), ("rhythm", "density"), ("rhythm", "note_length"), ("rhythm", "syncopation"), ("rhythm", "metre")):
+        locked = reached = already = near = total = 0
+        for n, (i, bars) in enumerate(bench.regions(count, 4, seed=9, of=lambda i: bench.files[i].shape[1] == 1)):
+            file = bench.files[i]
+            now = classes(bench, file, bars)
+            edit = Edit(name, bars, None if what == "metre" else (0,), seed=n)
+            target = -1
+            if what == "metre":
+                metre = metres[int(random.integers(len(metres)))]
+                edit = Edit(name, bars, None, metre=f"{metre[0]}/{metre[1]}", seed=n)
+            elif name == "rhythm":
+                control = BY_NAME[what]
+                target = int(np.clip(now.get(what, 0) + random.choice([-1, 1]), 0, control.classes - 1))
+                edges = (0.0, *control.edges, 1.4 * control.edges[-1])
+                edit = Edit(name, bars, (0,), controls={what: (edges[target] + edges[target + 1]) / 2}, seed=n)
+            answer = bench.edit(file, edit)
+            if answer is None:
+                continue
+            total += 1
+            old, new = inside(file, bars), inside(answer.file, bars)
+            locked += np.array_equal(old[:, :2], new[:, :2]) if name == "melody" else once(old[:, 2]) == once(new[:, 2])
+            if what == "metre":
+                reached += bool((answer.file.bars[bars[0] : bars[1], 2:] == metre).all())
+                already += bool((file.bars[bars[0] : bars[1], 2:] == metre).all())
+            elif target >= 0:
+                found = classes(bench, answer.file, bars).get(what, 0)
+                reached, already, near = reached + (found == target), already + (now.get(what, 0) == target), near + (abs(found - target) <= 1)
+        share = lambda x, total=total: f"{x / max(total, 1):.1%}"  # noqa: E731
+        rows.append({"operation": name, "asked": what if name == "rhythm" else "-", "edits": total, "locked half identical": share(locked), "reached": share(reached) if name == "rhythm" else "-",
+                     "within one class": share(near) if what in BY_NAME else "-", "had it before": share(already) if name == "rhythm" else "-"})  # fmt: skip
+        print(rows[-1], flush=True)
+    return rows
+
+
+def inside(file: FileCells, bars: tuple[int, int]) -> np.ndarray:
+    """Notes (n, 3) of the first track in some bars, onset from the first of them."""
+    notes = note_array(file.score.tracks[0])
+    bar = file.bar_of(notes[:, 0])
+    return notes[(bar >= bars[0]) & (bar < bars[1])] - np.array([file.bars[bars[0], 0], 0, 0])
+
+
+def once(pitches: np.ndarray) -> list[int]:
+    return [p for i, p in enumerate(pitches.tolist()) if not i or p != pitches[i - 1]]
+
+
+def classes(bench: Bench, file: FileCells, bars: tuple[int, int]) -> dict[str, int]:
+    return control_classes(cell_statistics(file.score)[bars[0] : bars[1], 0], int(file.bars[bars[0] : bars[1], 1].sum()), bench.t.ticks_per_quarter)
+
+
+def infills(bench: Bench, count: int) -> list[dict[str, Any]]:
+    """Can a classifier tell infilled bars from real ones? Ours, copying the bars before, and the n-gram, each against the same real bars."""
+    train = Shard(TOKENS, "train")
+    ngram = NgramDecoder(NgramModel([train.piece(i) for i in range(len(train))], len(bench.t), 5), bench.t, 16, bench.decoder.context)
+    regions = bench.regions(count, 4, seed=21, of=lambda i: bench.files[i].shape[1] == 1)
+    real = [(bench.files[i], bars) for i, bars in regions]
+    made: dict[str, list[FileCells]] = {"ours": [], "n-gram": [], "the bars before": []}
+    for n, (i, bars) in enumerate(regions):
+        for name, decoder in (("ours", None), ("n-gram", ngram)):
+            answer = bench.edit(bench.files[i], Edit("infill", bars, (0,), seed=n), decoder)
+            made[name].append(answer.file if answer else bench.files[i])
+        made["the bars before"].append(copied(bench.files[i], bars))
+    rows = []
+    for name, files in made.items():
+        accuracy, low, high = realism([(f, b) for f, (_, b) in zip(files, real, strict=True)], real, [i for i, _ in regions])
+        rows.append({"infill of 4 bars by": name, "regions": count, "told from real, accuracy": f"{accuracy:.1%}", "95 % interval": f"{low:.1%} to {high:.1%}", "chance": "50 %"})
+        print(rows[-1], flush=True)
+    return rows
+
+
+def copied(file: FileCells, bars: tuple[int, int]) -> FileCells:
+    """The region filled with the bars just before it, again and again where there are too few."""
+    notes = note_array(file.score.tracks[0])
+    bar = file.bar_of(notes[:, 0])
+    parts = [notes[(bar < bars[0]) | (bar >= bars[1])]]
+    span = min(bars[1] - bars[0], bars[0])
+    for b in range(*bars):
+        source = bars[0] - span + (b - bars[0]) % span
+        parts.append(notes[bar == source] + np.array([file.bars[b, 0] - file.bars[source, 0], 0, 0]))
+    score = file.score.copy()
+    together = np.concatenate(parts)
+    set_notes(score.tracks[0], np.column_stack([together, np.full(len(together), 80)]))
+    return FileCells(score, file.bars)
+
+
+def restyling(bench: Bench, count: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Style named after restyling and content kept, over strength, against random filling of as much (no style asked)."""
+    train = Shard(TOKENS, "train")
+    judges, accuracy = labellers(train, bench.test, bench.t, 16)
+    folk = [s for s in bench.t.styles if s != "chorale"]
+    pool = [i for i in range(len(bench.files)) if bench.files[i].shape[1] == 1 and 16 <= bench.files[i].shape[0] <= 48 and bench.records[i]["style"] in folk]
+    random = np.random.default_rng(3)
+    chosen = [int(random.choice(pool)) for _ in range(count)]
+    targets_of = [str(random.choice([s for s in folk if s != bench.records[i]["style"]])) for i in chosen]
+    by_style = {s: [bench.files[i].score for i in pool if bench.records[i]["style"] == s] for s in folk}
+    strangers = float(np.mean([content_similarity(by_style[s][int(random.integers(len(by_style[s])))], by_style[s][int(random.integers(len(by_style[s])))]) for s in targets_of]))
+    first = judges["style"].name([opening(bench.files[i]) for i in chosen])
+    rows: list[dict[str, Any]] = [{"strength": 0.0, "guidance": "-", "target style named": share(first, targets_of), "as much filled, no style asked": "-", "content similarity": "1.000", "of the other": "-", "style judge right on real pieces": f"{accuracy['style']:.1%}", "two pieces of the target style": f"{strangers:.3f}"}]
+    at: dict[str, Any] = {}
+    for guidance in (1.0, 3.0):
+        for strength in STRENGTHS:
+            named, other = list[tuple[Score, str]](), list[tuple[Score, str]]()
+            alike, alike_other = list[float](), list[float]()
+            for n, (i, style) in enumerate(zip(chosen, targets_of, strict=True)):
+                for wanted, into, similar in ((style, named, alike), ("", other, alike_other)):
+                    if not wanted and guidance > 1:
+                        continue
+                    answer = bench.edit(bench.files[i], Edit("restyle" if wanted else "vary", None, (0,), style=wanted, strength=strength, seed=n, guidance=guidance))
+                    if answer is not None:
+                        into.append((opening(answer.file), style))
+                        similar.append(content_similarity(bench.files[i].score, answer.file.score))
+            told = judges["style"].name([score for score, _ in named])
+            rows.append({"strength": strength, "guidance": guidance, "target style named": share(told, [s for _, s in named]),
+                         "as much filled, no style asked": share(judges["style"].name([score for score, _ in other]), [s for _, s in other]) if other else "-", "content similarity": f"{np.mean(alike):.3f}",
+                         "of the other": f"{np.mean(alike_other):.3f}" if alike_other else "-", "style judge right on real pieces": "", "two pieces of the target style": ""})  # fmt: skip
+            print(rows[-1], flush=True)
+            if strength == 0.6 and guidance > 1:
+                at = {"restyle_named_at_0_6": report.target(float(np.mean([a == b for a, (_, b) in zip(told, named, strict=True)])), ">=", 0.6), "restyle_similarity_above_strangers": report.target(float(np.mean(alike)) - strangers, ">=", 0.05)}
+    return rows, at
+
+
+def opening(file: FileCells) -> Score:
+    return first_bars(file.score, 16)
+
+
+def share(found: Sequence[str], wanted: Sequence[str]) -> str:
+    return f"{np.mean([a == b for a, b in zip(found, wanted, strict=True)]):.1%}"
+
+
+def chorales(bench: Bench, count: int) -> list[dict[str, Any]]:
+    """Alto, tenor and bass written under Bach's sopranos, against Bach's own."""
+    four = [i for i in range(len(bench.files)) if bench.files[i].shape[1] == 4 and bench.records[i]["style"] == "chorale"][:count]
+    tpq = bench.t.ticks_per_quarter
+    bach, ours = VoiceLeading(0, 0, 0, 0, 0, 0, 0), VoiceLeading(0, 0, 0, 0, 0, 0, 0)
+    agreed, tonic = [], []
+    for i in four:
+        file = bench.files[i]
+        answer = bench.edit(file, Edit("reharmonise", None, None, style="chorale", melody=0, seed=i))
+        if answer is None:
+            continue
+        bach, ours = bach + voice_leading(file.score, tpq // 2), ours + voice_leading(answer.file.score, tpq // 2)
+        mine, most = chord_agreement(file.score, answer.file.score, tpq)
+        agreed.append(mine)
+        tonic.append(most)
+    rows = []
+    for name, v, chords in (("Bach", bach, 1.0), ("ours", ours, float(np.mean(agreed))), ("the piece's most frequent chord", None, float(np.mean(tonic)))):
+        rows.append({"voices by": name, "chorales": len(agreed), "chord of the beat as Bach's": f"{chords:.1%}", "parallel fifths per 1,000 moves": f"{1000 * v.parallel_fifths / v.moves:.1f}" if v else "-",
+                     "parallel octaves": f"{1000 * v.parallel_octaves / v.moves:.1f}" if v else "-", "crossings per 1,000 steps": f"{1000 * v.crossings / v.steps:.1f}" if v else "-",
+                     "notes out of compass": f"{v.out_of_compass / v.notes:.2%}" if v else "-"})  # fmt: skip
+    print(rows, flush=True)
+    return rows
+
+
+def fuzzed(bench: Bench, count: int, archive: Path) -> dict[str, int]:
+    """Random edits of mutated real files, with the worst network there is."""
+    with tarfile.open(archive) as tar:
+        scores = [Score.from_midi(tar.extractfile(m).read()) for m in itertools.islice((m for m in tar if m.name.endswith(".mid")), 200)]  # type: ignore[union-attr]
+    done, refused = fuzz(bench.t, scores, range(10_000, 10_000 + count))
+    return Counter(done=done, refused=refused)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--fuzz", type=int, default=5000)
+    parser.add_argument("--archive", type=Path, default=Path("../shared/data/lieder.tar.gz"))
+    options = parser.parse_args()
+    bench = Bench(open_bundle(Path("bundle")))
+    operations = every_operation(bench, options.count)
+    locks, realistic = locks_and_controls(bench, options.count), infills(bench, options.count)
+    styles, targets = restyling(bench, options.count // 2)
+    voices = chorales(bench, 40)
+    random_files = fuzzed(bench, options.fuzz, options.archive) if options.archive.is_file() else Counter[str]()
+    infill = next(row for row in operations if row["operation"] == "infill")
+    targets |= {"contract_kept": report.target(bench.kept / bench.edits, ">=", 1.0), "infill_4_bars_p50_s": report.target(infill["4 bars p50, ms"] / 1000, "<=", 1.5)}
+    for row in locks:
+        targets[f"locked_{row['operation']}_{row['asked']}"] = report.target(float(row["locked half identical"].rstrip("%")) / 100, ">=", 1.0)
+        if row["reached"] != "-":
+            targets[f"reached_{row['asked']}"] = report.target(float(row["reached"].rstrip("%")) / 100, ">=", 0.8)
+    if random_files:
+        operations.append({**dict.fromkeys(operations[0], ""), "operation": f"fuzz: mutated real files, a random network; {random_files['refused']} requests refused with a reason", "edits": random_files["done"], "contract kept": "100.0%"})
+    report.write("edit", operations, targets)
+    report.write("edit_locks", locks, {})
+    report.write("edit_infill", realistic, {})
+    report.write("edit_restyle", styles, {})
+    report.write("edit_chorales", voices, {})
+
+
+if __name__ == "__main__":
+    main()
