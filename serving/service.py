@@ -17,6 +17,7 @@ import bentoml
 import torch
 
 from models.bundle import open_bundle
+from models.editing import NAMES
 from models.fill import ContractBroken
 from models.labels import Labels
 from models.scorecard import Judged
@@ -62,6 +63,8 @@ class Ostinato:
         metrics.INFO.labels(MODEL, self._bundle.lineage["licence"]).set(1)
         for valid in ("true", "false"):
             metrics.TAKES.labels(valid, MODEL)
+        for operation in NAMES:
+            metrics.EDITS.labels(operation, "broken", MODEL)  # at 0 from the start, so that the alert sees the first
         self._stop = threading.Event()
         threading.Thread(target=self._watch_drift, daemon=True).start()
         self._ready = True
