@@ -83,16 +83,26 @@ def with_metre(file: FileCells, first: int, last: int, numerator: int, denominat
         if not b or (n, d) != tuple(bars[b - 1, 2:].tolist()):
             score.time_signatures.append(TimeSignature(start, n, d))
     changed = FileCells(score, bars)
-    grid = file.score.tpq // 4
     for before, track in zip(file.score.tracks, score.tracks, strict=True):
         old, notes = notes_of(before), notes_of(track)
         inside = (file.bar_of(old[:, 0]) >= first) & (file.bar_of(old[:, 0]) < last)
         bar = file.bar_of(old[:, 0])
-        offset = np.rint((notes[:, 0] - bars[bar, 0]) / grid).astype(np.int64) * grid
-        notes[inside, 0] = (bars[bar, 0] + np.minimum(offset, length - grid))[inside]
-        notes[inside, 1] = np.maximum(np.rint(notes[:, 1] / grid), 1)[inside].astype(np.int64) * grid
+        for b in range(first, last):
+            mine = bar == b
+            notes[mine, :2] = _fitted(old[mine, 0] - file.bars[b, 0], old[mine, 1], int(file.bars[b, 1]), length, file.score.tpq // 4)
+            notes[mine, 0] += bars[b, 0]
         kept = ~inside
         notes[kept, 0] = (bars[bar, 0] + old[:, 0] - file.bars[bar, 0])[kept]
         notes[kept, 1] = old[kept, 1]
         set_notes(track, notes)
     return changed
+
+
+def _fitted(onset: np.ndarray, duration: np.ndarray, old: int, new: int, grid: int) -> np.ndarray:
+    """Onsets and lengths of a bar of `old` ticks in one of `new`, int64 (n, 2): in proportion, and onto `grid` unless notes would then coincide that did not."""
+    exact = onset * new / old
+    rounded = np.minimum(np.rint(exact / grid) * grid, new - grid)
+    if len(np.unique(rounded)) < len(np.unique(onset)):
+        rounded, grid = np.floor(exact), 1
+    lengths = np.maximum(np.rint(duration * new / old / grid), 1) * grid
+    return np.column_stack([np.clip(rounded, 0, new - 1), lengths]).astype(np.int64)
