@@ -162,5 +162,8 @@ def with_cells(cells: FileCells, region: np.ndarray, new: dict[int, np.ndarray],
     for k, notes in new.items():
         old = cells.notes(k)
         kept = old[~region[cells.bar_of(old[:, 0]), k]]
-        set_notes(score.tracks[k], np.concatenate([kept, notes if k in exact else clear_of(notes, kept)]))
+        put = notes if k in exact else clear_of(notes, kept)
+        if k not in exact:  # one that had to wait for a kept note's end may have left its region: it goes
+            put = put[region[cells.bar_of(put[:, 0]), k]]
+        set_notes(score.tracks[k], np.concatenate([kept, put]))
     return score

@@ -59,6 +59,15 @@ def test_new_notes_are_cut_where_they_would_sound_with_a_kept_one() -> None:
     assert clear_of(new, kept).tolist() == [[0, 100, 60, 70], [90, 300, 61, 70], [150, 150, 60, 70]]
 
 
+def test_a_note_that_a_long_kept_one_would_push_out_of_the_region_goes() -> None:
+    file = file_of(*TUNE[:4], (1900 - 480, 2600, 90), *TUNE[4:])
+    region = np.zeros(file.shape, dtype=bool)
+    region[1] = True
+    after = FileCells(with_cells(file, region, {0: np.array([[1920, 100, 90, 50], [2000, 100, 80, 50]])}), file.bars)
+    assert digest(after, region) == digest(file, region)
+    assert sorted(after.notes(0)[after.bar_of(after.notes(0)[:, 0]) == 1, 2].tolist()) == [80]
+
+
 def test_bars_before_move_everything_and_the_contract_counts_the_old_bars() -> None:
     file = file_of(*TUNE)
     file.score.markers.append(TextMeta(1920, "B"))
