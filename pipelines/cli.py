@@ -225,7 +225,7 @@ def finetune(
     name: Annotated[str, typer.Option(help="what the collection is called: small letters, digits, _")],
     licence: Annotated[str, typer.Option(help="licence class of the scores, see params.yaml under prepare")],
     style: Annotated[str, typer.Option(help="a style label, so that it can be asked for")] = "",
-    method: Annotated[str, typer.Option(help="full or lora")] = "full",
+    method: Annotated[str, typer.Option(help="lora: low-rank differences; full: all weights (docs/finetune.md has both measured)")] = "lora",
     minutes: Annotated[float, typer.Option(help="minutes of training")] = 8.0,
 ) -> None:
     """Fine-tune the champion on a folder of scores (docs/finetune.md); then `ostinato register` and `ostinato promote`."""
