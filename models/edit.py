@@ -174,6 +174,8 @@ def steps(tokenizer: CellTokenizer, task: Task) -> Steps:
     edit = task.edit
     passage = passage_of(tokenizer, task.file, task.region)
     draft = Draft(passage, keep={"rhythm": "pitches", "melody": "rhythm"}.get(edit.operation, ""))
+    if edit.operation in ("rhythm", "melody", "simplify") and not any(len(passage.cells[b][t]) for b, t in np.argwhere(passage.region)):
+        raise ValueError(f"the region is silent: {edit.operation} has no notes to work on; name other bars or tracks, or use infill")
     if edit.operation in ("vary", "restyle"):
         return _again(tokenizer, edit, draft)
     if edit.operation == "rhythm":

@@ -16,6 +16,7 @@ from models.tokens import CellTokenizer
 from music.errors import UnreadableScore
 from music.file_cells import FileCells, digest
 from music.readers import read_midi
+from music.reshape import with_bars
 from music.score import Limits, to_midi
 from tests.models.random_fills import RandomDecoder, random_score
 from tests.music.test_file_cells import TUNE, file_of
@@ -126,14 +127,14 @@ def test_arrange_adds_a_track_or_replaces_one(tokenizer: CellTokenizer, network:
 @pytest.mark.parametrize(
     ("edit", "why"),
     [
-        (Edit("infill", (3, 99)), "bars 1 to 6"), (Edit("infill", (0, 2), (7,)), "the score has 1 Fiddle, 2 Piano"), (Edit("restyle", (0, 2), style="polka"), "known are: chorale, irish"),
+        (Edit("infill", (3, 99)), "bars 1 to 7"), (Edit("infill", (0, 2), (7,)), "the score has 1 Fiddle, 2 Piano"), (Edit("restyle", (0, 2), style="polka"), "known are: chorale, irish"),
         (Edit("rhythm", (0, 2), (0,), metre="3/4"), "all tracks at once"), (Edit("arrange", instruments=()), "name one instrument"), (Edit("harmonise", melody=5), "there is no track 6"),
-        (Edit("infill", (0, 2), controls={"loudness": 3.0}), "unknown control loudness"),
+        (Edit("infill", (0, 2), controls={"loudness": 3.0}), "unknown control loudness"), (Edit("melody", (6, 7), (0,)), "the region is silent"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_says_why(tokenizer: CellTokenizer, network: Network, edit: Edit, why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        edited(tokenizer, network, song(), edit)
+        edited(tokenizer, network, with_bars(song(), 1, at_start=False), edit)
 
 
 def test_options_of_other_operations_are_named() -> None:
