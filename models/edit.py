@@ -22,6 +22,7 @@ from music.cells import BY_NAME, cell_statistics, control_classes
 from music.file_cells import FileCells, digest
 from music.instruments import program_of
 from music.reshape import with_bars, with_metre, with_program, with_tracks
+from music.score import parse_metre
 
 Filler = Callable[[Sequence[FillRequest]], list[Filled]]
 Steps = Generator[list[FillRequest], list[Filled], Draft]
@@ -136,8 +137,7 @@ def prepare(edit: Edit, original: FileCells) -> Task:
     if edit.metre and edit.operation in ("restyle", "rhythm"):
         if len(tracks) < original.shape[1]:
             raise ValueError("another metre is for all tracks at once: leave `tracks` out")
-        numerator, _, denominator = edit.metre.partition("/")
-        file = with_metre(file, *bars, int(numerator), int(denominator))
+        file = with_metre(file, *bars, *parse_metre(edit.metre))
     region = np.zeros(file.shape, dtype=bool)
     region[np.ix_(np.arange(*bars), np.array(tracks))] = True
     return Task(edit, original, file, region, numbers)

@@ -9,7 +9,7 @@ from music import transform
 from music.file_cells import FileCells
 from music.keys import estimate_key
 from music.reshape import with_metre
-from music.score import bar_ticks
+from music.score import bar_ticks, parse_metre
 
 
 @dataclass(frozen=True)
@@ -101,14 +101,12 @@ def _stretch(rule: Rule, file: FileCells, region: np.ndarray) -> FileCells:
 
 
 def _metre(rule: Rule, file: FileCells, region: np.ndarray) -> FileCells:
-    numerator, _, denominator = rule.metre.partition("/")
-    if not (numerator.isdecimal() and denominator.isdecimal()):
-        raise ValueError(f"{rule.metre!r} is no metre: write it as 6/8")
-    bar_ticks(int(numerator), int(denominator), file.score.tpq)
+    numerator, denominator = parse_metre(rule.metre)
+    bar_ticks(numerator, denominator, file.score.tpq)
     if rule.fit:
         rows = np.flatnonzero(region.any(axis=1))
-        return with_metre(file, int(rows[0]), int(rows[-1]) + 1, int(numerator), int(denominator))
-    return transform.rebarred(file, int(numerator), int(denominator))
+        return with_metre(file, int(rows[0]), int(rows[-1]) + 1, numerator, denominator)
+    return transform.rebarred(file, numerator, denominator)
 
 
 def _split(rule: Rule, file: FileCells, region: np.ndarray) -> FileCells:

@@ -12,6 +12,7 @@ from models.edit_rules import RULES, Rule
 from models.fill import ContractBroken
 from models.tokens import CellTokenizer
 from music.file_cells import FileCells, difference, digest
+from music.score import Limits
 
 NAMES = (*OPERATIONS, *RULES)
 OPTIONS: dict[str, tuple[str, ...]] = {  # of each operation by the model, beside bars, tracks, and how it is drawn
@@ -28,6 +29,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {  # of each operation by the model, besid
     "elaborate": ("style", "controls", "locks"),
     **{name: rule.options for name, rule in RULES.items()},
 }
+LIMITS = Limits(max_quarters=40_000, max_tracks=256)  # of a file to edit: hours, and an orchestra; the region is what counts
 DRAWN = ("guidance", "temperature", "top_p", "seed")
 
 

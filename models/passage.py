@@ -61,7 +61,7 @@ def passage_of(tokenizer: CellTokenizer, file: FileCells, region: np.ndarray) ->
     while high < min(last + AROUND, file.shape[0]) and known[high]:
         high += 1
     tracks, programs, warnings = _tracks(tokenizer, file, columns.tolist(), (low, high))
-    cells = [[_on_grid(tokenizer, file, k, b) for k in tracks] for b in range(low, high)]
+    cells = [list(row) for row in zip(*(_on_grid(tokenizer, file, k, (low, high)) for k in tracks), strict=True)]
     inside = region[low:high][:, tracks]
     while high > last and not any(len(cell) for cell in cells[high - low - 1]):
         high -= 1  # a score ends with a bar that sounds
@@ -118,16 +118,20 @@ def _nearest(tokenizer: CellTokenizer, program: int) -> int | None:
     return min(pitched, key=lambda p: (p // FAMILY != program // FAMILY, abs(p - program)))
 
 
-def _on_grid(tokenizer: CellTokenizer, file: FileCells, track: int, bar: int) -> np.ndarray:
+def _on_grid(tokenizer: CellTokenizer, file: FileCells, track: int, bars: tuple[int, int]) -> list[np.ndarray]:
+    """Cells of one track in bars [first, last), as in `Passage`."""
     notes = file.notes(track)
-    mine = np.flatnonzero(file.bar_of(notes[:, 0]) == bar)
-    start, length = file.bars[bar, :2].tolist()
+    bar = file.bar_of(notes[:, 0])
     scale = tokenizer.ticks_per_quarter / file.score.tpq
-    end = round(length * scale)
-    onset = np.clip(np.rint((notes[mine, 0] - start) * scale).astype(np.int64), 0, max(end - 1, 0))
-    duration = np.clip(np.rint(notes[mine, 1] * scale).astype(np.int64), 1, tokenizer.max_duration)
-    found = np.column_stack([onset, duration, notes[mine, 2], mine])
-    return found[np.lexsort((found[:, 1], found[:, 2], found[:, 0]))]
+    cells = []
+    for b in range(*bars):
+        mine = np.flatnonzero(bar == b)
+        start, length = file.bars[b, :2].tolist()
+        onset = np.clip(np.rint((notes[mine, 0] - start) * scale).astype(np.int64), 0, max(round(length * scale) - 1, 0))
+        duration = np.clip(np.rint(notes[mine, 1] * scale).astype(np.int64), 1, tokenizer.max_duration)
+        found = np.column_stack([onset, duration, notes[mine, 2], mine])
+        cells.append(found[np.lexsort((found[:, 1], found[:, 2], found[:, 0]))])
+    return cells
 
 
 @dataclass

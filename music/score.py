@@ -25,6 +25,14 @@ class Limits:
     max_tracks: int = 128
 
 
+def parse_metre(text: str) -> tuple[int, int]:
+    """Numerator and denominator of "6/8". Raises ValueError."""
+    numerator, _, denominator = text.partition("/")
+    if not (numerator.isdecimal() and denominator.isdecimal()):
+        raise ValueError(f"{text!r} is no metre: write it as 6/8")
+    return int(numerator), int(denominator)
+
+
 def bar_ticks(numerator: int, denominator: int, ticks_per_quarter: int) -> int:
     """Length of a bar in ticks; raises UnreadableScore where the metre does not fit the grid."""
     if denominator not in METRE_DENOMINATORS or not 1 <= numerator <= 64:

@@ -123,13 +123,13 @@ def _carry_out(bundle: Any, file: Path, operation: str, given: dict[str, Any], b
 
 
 def _read(file: Path) -> Any:
+    from models.editing import LIMITS
     from music.errors import UnreadableScore
     from music.file_cells import FileCells
     from music.readers import Reading, read_file
-    from music.score import Limits
 
     try:
-        found = read_file(file.read_bytes(), file.name, Limits(max_quarters=40_000, max_tracks=256))
+        found = read_file(file.read_bytes(), file.name, LIMITS)
         readings = [reading for reading in found if isinstance(reading, Reading)]
         if not readings:
             raise UnreadableScore("; ".join(str(why) for _, why in found))  # type: ignore[misc]

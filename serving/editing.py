@@ -4,14 +4,14 @@ import base64
 import binascii
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from symusic import Score, TimeSignature
 
 from models.batching import Busy
 from models.edit import Edit, bars_of, tracks_of
 from models.edit_rules import RULES, Rule
-from models.editing import Answer, apply_rule, edit_file
+from models.editing import LIMITS, Answer, apply_rule, edit_file
 from models.fill import ContractBroken, Filled, FillRequest
 from models.labels import Labels
 from models.scorecard import Judged, judge
@@ -20,13 +20,13 @@ from monitoring.log import EventLog
 from music.errors import UnreadableScore
 from music.file_cells import FileCells
 from music.readers import read_midi
-from music.score import Limits, normalise, to_midi
+from music.score import normalise, to_midi
 from serving.cancelling import Cancelling
-from serving.engine import DEADLINE_S, Engine, locks_of
+from serving.engine import DEADLINE_S, UPLOAD, Engine, locks_of
 from serving.errors import Crowded, Refused
 from serving.schemas import MAX_CELLS, Alternative, CellChange, ContractAnswer, EditAnswer, EditRequest, Scorecard
 
-EDITED = Limits(max_bytes=2_000_000, max_quarters=40_000, max_notes=200_000, max_tracks=256)
+EDITED = replace(LIMITS, max_bytes=UPLOAD.max_bytes)
 RULE_FIELDS = {option for rule in RULES.values() for option in rule.options} - {"seed"}
 
 

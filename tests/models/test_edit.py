@@ -9,7 +9,7 @@ from symusic import ControlChange, Score, Tempo, TimeSignature, Track
 from models.decoding import TorchDecoder
 from models.edit import Edit
 from models.edit_rules import RULES, Rule
-from models.editing import NAMES, OPERATIONS, Answer, apply_rule, edit_file, unknown_option
+from models.editing import LIMITS, NAMES, OPERATIONS, Answer, apply_rule, edit_file, unknown_option
 from models.fill import fill
 from models.network import Network, sized
 from models.tokens import CellTokenizer
@@ -17,11 +17,9 @@ from music.errors import UnreadableScore
 from music.file_cells import FileCells, digest
 from music.readers import read_midi
 from music.reshape import with_bars
-from music.score import Limits, to_midi
+from music.score import to_midi
 from tests.models.random_fills import RandomDecoder, random_score
 from tests.music.test_file_cells import TUNE, file_of
-
-LIMITS = Limits(max_quarters=40_000, max_tracks=256)
 
 
 @pytest.fixture(scope="module")
