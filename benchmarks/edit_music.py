@@ -4,10 +4,15 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.sparse import csr_matrix
+from sklearn.decomposition import TruncatedSVD
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
 from symusic import Score
 
+from models.labelling import features, word_counts
 from music.descriptors import histograms
 from music.file_cells import FileCells
 from music.score import note_array
@@ -58,6 +63,24 @@ def realism(made: Sequence[Region], real: Sequence[Region], pieces: Sequence[int
     random = np.random.default_rng(0)
     samples = [right[random.integers(len(right), size=len(right))].mean() for _ in range(1000)]
     return float(right.mean()), float(np.quantile(samples, 0.025)), float(np.quantile(samples, 0.975))
+
+
+class TreeJudge:
+    """Names a style by boosted trees on descriptors and on the main components of the words: another kind of judge than the bundle's."""
+
+    def __init__(self, scores: Sequence[Score], labels: Sequence[str]) -> None:
+        self._components = make_pipeline(TfidfTransformer(sublinear_tf=True), TruncatedSVD(60, random_state=0)).fit(self._counts(scores))
+        self._model = HistGradientBoostingClassifier(max_iter=150, learning_rate=0.06, random_state=0).fit(self._x(scores), labels)
+
+    @staticmethod
+    def _counts(scores: Sequence[Score]) -> csr_matrix:
+        return csr_matrix(np.expm1(np.stack([word_counts(score) for score in scores])))
+
+    def _x(self, scores: Sequence[Score]) -> np.ndarray:
+        return np.concatenate([np.stack([features(score) for score in scores]), self._components.transform(self._counts(scores))], axis=1)
+
+    def name(self, scores: Sequence[Score]) -> list[str]:
+        return [str(label) for label in self._model.predict(self._x(scores))]
 
 
 def content_similarity(a: Score, b: Score) -> float:

@@ -83,7 +83,7 @@ def main() -> None:
         else:
             options = {"bars": (2, 6) if name != "continue" else None, "tracks": (0,), **MODEL[name]}
             bars = options["bars"]
-            (answer,) = edit_file(bundle.tokenizer, lambda requests: fill(decoder, bundle.tokenizer, requests), file, Edit(name, seed=3, **options))
+            (answer,) = edit_file(bundle.tokenizer, bundle.judges, lambda requests: fill(decoder, bundle.tokenizer, requests), file, Edit(name, seed=3, **options))
         (FOLDER / f"edit-{name}.svg").write_text(picture(file, answer.file, bars, name))
 
 

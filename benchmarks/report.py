@@ -23,20 +23,20 @@ def target(value: float, op: str, limit: float) -> dict[str, Any]:
     return {"value": round(float(value), 4), "target": limit, "op": op, "met": bool(value <= limit if op == "<=" else value >= limit)}
 
 
-def write(script: str, rows: list[dict[str, Any]], targets: dict[str, dict[str, Any]]) -> None:
-    """Write and print the result of benchmarks/<script>.py."""
+def write(name: str, rows: list[dict[str, Any]], targets: dict[str, dict[str, Any]], by: str = "") -> None:
+    """Write and print one result; `by`: the script that makes it, where that is not benchmarks/<name>.py."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    result = {"machine": machine(), "date": date.today().isoformat(), "command": f"python -m benchmarks.{script}", "rows": rows, "targets": targets}
-    (FOLDER / f"{script}.json").write_text(json.dumps(result, indent=1) + "\n")
+    result = {"machine": machine(), "date": date.today().isoformat(), "command": f"python -m benchmarks.{by or name}", "rows": rows, "targets": targets}
+    (FOLDER / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
     print(table(rows))
-    for name, row in targets.items():
-        print(f"{'met   ' if row['met'] else 'MISSED'} {name}: {row['value']} {row['op']} {row['target']}")
+    for target_name, row in targets.items():
+        print(f"{'met   ' if row['met'] else 'MISSED'} {target_name}: {row['value']} {row['op']} {row['target']}")
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """A Markdown table of rows with the same keys."""
+    """A Markdown table of rows; the columns are all their keys."""
     if not rows:
         return ""
-    keys = list(rows[0])
-    lines = [" | ".join(keys), " | ".join("---" for _ in keys), *(" | ".join(str(row[key]) for key in keys) for row in rows)]
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [" | ".join(keys), " | ".join("---" for _ in keys), *(" | ".join(str(row.get(key, "")) for key in keys) for row in rows)]
     return "\n".join(f"| {line} |" for line in lines)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,21 +16,22 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file
 
 from models.errors import BundleError
+from models.labelling import Labeller, load_judges
 from models.network import Network, NetworkConfig
 from models.onnx_decoder import OnnxDecoder
 from models.tokens import CellTokenizer, load_tokenizer
 from music.similarity import RunIndex
 
-MANIFEST = "bundle.json"
-FILES = ("model.safetensors", "decoder.onnx", "config.json", "tokenizer.json", "profile.json", "melodies.safetensors", "evaluation.json", "lineage.json", "MODEL_CARD.md")
+MANIFEST, FORMAT = "bundle.json", 2
+FILES = ("model.safetensors", "decoder.onnx", "config.json", "tokenizer.json", "profile.json", "melodies.safetensors", "judges.safetensors", "evaluation.json", "lineage.json", "MODEL_CARD.md")
 
 
-def file_digests(folder: Path) -> dict[str, str]:
-    """sha256 of every file of a bundle."""
-    missing = [name for name in FILES if not (folder / name).is_file()]
+def file_digests(folder: Path, names: Iterable[str] = FILES) -> dict[str, str]:
+    """sha256 of the files of a bundle."""
+    missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise BundleError(f"bundle {folder} lacks {', '.join(missing)}: run `dvc repro evaluate`")
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES}
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
 
 
 def digest_of(files: dict[str, str]) -> str:
@@ -41,7 +43,7 @@ def seal(folder: Path) -> str:
     """Write the manifest of a finished bundle and return its digest."""
     files = file_digests(folder)
     digest = digest_of(files)
-    (folder / MANIFEST).write_text(json.dumps({"format": 1, "digest": digest, "files": files}, indent=1) + "\n")
+    (folder / MANIFEST).write_text(json.dumps({"format": FORMAT, "digest": digest, "files": files}, indent=1) + "\n")
     return digest
 
 
@@ -109,6 +111,11 @@ class Bundle:
         return self._melodies[2]
 
     @cached_property
+    def judges(self) -> dict[str, Labeller]:
+        """Classifiers of style and dance, where the training data had two or more."""
+        return load_judges(self.folder / "judges.safetensors")
+
+    @cached_property
     def profile(self) -> dict[str, Any]:
         return self._json("profile.json")
 
@@ -125,13 +132,15 @@ class Bundle:
         return content
 
 
-def open_bundle(folder: Path) -> Bundle:
-    """A bundle whose files are what its manifest says. Raises BundleError."""
+def open_bundle(folder: Path, older: bool = False) -> Bundle:
+    """A bundle whose files are what its manifest says. older: also one of an older format, to be compared with and kept, not served. Raises BundleError."""
     if not (folder / MANIFEST).is_file():
         raise BundleError(f"no bundle in {folder}: run `make repro` (or `dvc repro`) first")
     manifest = json.loads((folder / MANIFEST).read_text())
-    files = file_digests(folder)
-    changed = [name for name in FILES if files[name] != manifest["files"].get(name)]
+    if manifest["format"] > FORMAT or (manifest["format"] < FORMAT and not older):
+        raise BundleError(f"bundle {folder} has format {manifest['format']}, this version serves {FORMAT}: serve it with the version of Ostinato that made it, or build one with `ostinato repro`")
+    files = file_digests(folder, FILES if manifest["format"] == FORMAT else tuple(manifest["files"]))
+    changed = [name for name, digest in files.items() if digest != manifest["files"].get(name)]
     if changed or digest_of(files) != manifest["digest"]:
         raise BundleError(f"bundle {folder} was changed after it was sealed ({', '.join(changed) or MANIFEST}): fetch or build it again")
     return Bundle(folder, manifest["digest"])
@@ -139,5 +148,5 @@ def open_bundle(folder: Path) -> Bundle:
 
 def copy_bundle(bundle: Bundle, target: Path) -> None:
     """Copy the files of a bundle into an existing empty folder."""
-    for name in (*FILES, MANIFEST):
+    for name in (*json.loads((bundle.folder / MANIFEST).read_text())["files"], MANIFEST):
         shutil.copyfile(bundle.folder / name, target / name)

@@ -4,16 +4,18 @@ An operation is a generator: it yields requests to fill and is sent the answers,
 changes is the region's cells alone; `run` checks that on the file's own notes before anything is handed out (the edit contract).
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from symusic import Score
 
 from models.compose import classes_of
-from models.edit_rhythm import articulated, class_range, roomy_grid, with_counts
+from models.edit_rhythm import articulated, roomy_grid, with_counts
+from models.edit_style import BEYOND, OCTAVE, Steps, again, chosen_cells, compasses, naming, towards
 from models.edit_voices import applies, revised
 from models.fill import ContractBroken, Filled, FillRequest
+from models.labelling import Judges
 from models.labels import Labels, TrackAsk
 from models.locks import Locks
 from models.passage import Draft, Passage, passage_of
@@ -25,10 +27,8 @@ from music.reshape import with_bars, with_metre, with_program, with_tracks
 from music.score import parse_metre
 
 Filler = Callable[[Sequence[FillRequest]], list[Filled]]
-Steps = Generator[list[FillRequest], list[Filled], Draft]
 VOICES = ((53, 74), (48, 69), (40, 62))  # alto, tenor, bass: the usual compass, MIDI pitches
-SHARES = (1.0, 0.5, 0.25)  # of the cells chosen by `vary` and `restyle`: how many are filled again in each round (annealed blocked Gibbs sampling)
-TRIES = 8  # takes of which the one nearest to what is asked is kept, where a number is asked
+TRIES, ROUNDS = 8, 3  # takes of which the one nearest to what is asked is kept, where a number is asked; and how often until it is reached
 OPERATIONS = ("infill", "continue", "vary", "restyle", "rhythm", "melody", "harmonise", "reharmonise", "arrange", "simplify", "elaborate")
 
 
@@ -169,7 +169,7 @@ def _melody(edit: Edit, file: FileCells) -> int:
     return max(pitched, key=lambda k: float(file.notes(k)[:, 2].mean()))
 
 
-def steps(tokenizer: CellTokenizer, task: Task) -> Steps:
+def steps(tokenizer: CellTokenizer, task: Task, judges: Judges) -> Steps:
     """The operation at work. Raises ValueError (NotRepresentable, LockError) for what the model cannot write."""
     edit = task.edit
     passage = passage_of(tokenizer, task.file, task.region)
@@ -177,7 +177,7 @@ def steps(tokenizer: CellTokenizer, task: Task) -> Steps:
     if edit.operation in ("rhythm", "melody", "simplify") and not any(len(passage.cells[b][t]) for b, t in np.argwhere(passage.region)):
         raise ValueError(f"the region is silent: {edit.operation} has no notes to work on; name other bars or tracks, or use infill")
     if edit.operation in ("vary", "restyle"):
-        return _again(tokenizer, edit, draft)
+        return _repeatedly(tokenizer, edit, draft, judges)
     if edit.operation == "rhythm":
         draft = with_counts(tokenizer, draft, edit.controls, edit.seed)
         grid = edit.locks.grid_ticks if edit.locks.grid_ticks > 1 else roomy_grid(tokenizer, draft)
@@ -220,26 +220,26 @@ def _voices(tokenizer: CellTokenizer, edit: Edit, draft: Draft) -> Steps:
     return draft
 
 
-def _again(tokenizer: CellTokenizer, edit: Edit, draft: Draft) -> Steps:
-    """Fill chosen cells, then ever fewer of them again, each time in the light of the others."""
+def _repeatedly(tokenizer: CellTokenizer, edit: Edit, draft: Draft, judges: Judges) -> Steps:
+    """vary: filled again and again. restyle: the same, searching for what is asked, where a judge can tell it."""
     random = np.random.default_rng(edit.seed)
-    cells = np.argwhere(draft.passage.region)
-    chosen = random.permutation(cells)[: int(np.ceil(edit.strength * len(cells)))]
-    for n, share in enumerate(SHARES if len(chosen) > 1 else SHARES[:1]):
-        mask = np.zeros_like(draft.passage.region)
-        picked = random.permutation(chosen)[: int(np.ceil(share * len(chosen)))]
-        if not len(picked):
-            return draft
-        mask[tuple(picked.T)] = True
-        (filled,) = yield [_request(tokenizer, edit, draft, mask, edit.seed + n)]
-        draft.take(tokenizer, filled, mask)
-    return draft
+    chosen = chosen_cells(draft, edit.strength, random)
+    named = naming(tokenizer, edit.labels, judges) if edit.operation == "restyle" else None
+    edit = replace(edit, locks=replace(edit.locks, ranges={**compasses(draft, BEYOND if not edit.key else OCTAVE), **edit.locks.ranges}))
+
+    def request(mask: np.ndarray, number: int) -> FillRequest:
+        return _request(tokenizer, edit, draft, mask, edit.seed + number)
+
+    return towards(tokenizer, draft, chosen, request, named) if named else again(tokenizer, draft, chosen, request, random)
 
 
 def _nearest(tokenizer: CellTokenizer, draft: Draft, edit: Edit) -> Steps:
     """Of TRIES takes the one whose controls lie nearest to what is asked, and among equals the one most like what was there."""
-    mask = draft.passage.region
-    takes = yield [_request(tokenizer, edit, draft, mask, edit.seed + TRIES * n) for n in range(TRIES if edit.controls else 1)]
+    mask, takes = draft.passage.region, list[Filled]()
+    for _ in range(ROUNDS if edit.controls else 1):
+        takes += yield [_request(tokenizer, edit, draft, mask, edit.seed + TRIES * (len(takes) + n)) for n in range(TRIES if edit.controls else 1)]
+        if min(_distance(edit, draft.passage, take.score) for take in takes) == 0:
+            break
     best = min(range(len(takes)), key=lambda i: (_distance(edit, draft.passage, takes[i].score), -_likeness(draft, takes[i].score)))
     draft.take(tokenizer, takes[best], mask)
     return articulated(tokenizer, draft, edit.controls["note_length"]) if edit.operation == "rhythm" and "note_length" in edit.controls else draft
@@ -285,13 +285,13 @@ def _other_density(tokenizer: CellTokenizer, draft: Draft, by: int) -> dict[str,
     index = control.class_of(now) + by
     if not 0 <= index < control.classes:
         raise ValueError(f"the region has {now:.2f} notes per quarter already: it cannot be made {'denser' if by > 0 else 'sparser'}")
-    low, high = class_range(control, (0.0, *control.edges)[index])
+    low, high = control.bounds(index)
     return {"density": (low + high) / 2}
 
 
-def run(tokenizer: CellTokenizer, fill_all: Filler, tasks: Sequence[Task]) -> list[Edited]:
+def run(tokenizer: CellTokenizer, fill_all: Filler, tasks: Sequence[Task], judges: Judges) -> list[Edited]:
     """Carry out tasks side by side, and check the contract of each. Raises what a fill raises, and ContractBroken."""
-    work = [steps(tokenizer, task) for task in tasks]
+    work = [steps(tokenizer, task, judges) for task in tasks]
     drafts: dict[int, Draft] = {}
     asked: dict[int, list[FillRequest]] = {}
     for i, edit in enumerate(work):

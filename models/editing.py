@@ -10,6 +10,7 @@ from models import edit as by_model
 from models.edit import OPERATIONS, Edit, Filler
 from models.edit_rules import RULES, Rule
 from models.fill import ContractBroken
+from models.labelling import Judges
 from models.tokens import CellTokenizer
 from music.file_cells import FileCells, difference, digest
 from music.score import Limits
@@ -58,12 +59,12 @@ class Answer:
     seed: int
 
 
-def edit_file(tokenizer: CellTokenizer, fill_all: Filler, file: FileCells, edit: Edit, alternatives: int = 1) -> list[Answer]:
-    """Alternatives of an edit by the model; number k is drawn with seed + 1000 k. Raises ValueError for what cannot be done, ContractBroken never (it would be our bug)."""
+def edit_file(tokenizer: CellTokenizer, judges: Judges, fill_all: Filler, file: FileCells, edit: Edit, alternatives: int = 1) -> list[Answer]:
+    """Alternatives of an edit by the model; number k is drawn with seed + 1000 k. judges: of the bundle, {} leaves `restyle` to what the model can do alone. Raises ValueError for what cannot be done, ContractBroken never (it would be our bug)."""
     edits = [replace(edit, seed=edit.seed + 1000 * k) for k in range(alternatives)]
     tasks = [by_model.prepare(each, file) for each in edits]
     answers = []
-    for task, done in zip(tasks, by_model.run(tokenizer, fill_all, tasks), strict=True):
+    for task, done in zip(tasks, by_model.run(tokenizer, fill_all, tasks, judges), strict=True):
         contract = Contract(done.contract, done.contract, int((~task.original_region).sum()))
         answers.append(Answer(done.file, contract, difference(file, done.file, task.bar_numbers), done.warnings, task.edit.seed))
     return answers

@@ -9,7 +9,7 @@ from symusic import Score
 
 from models.decoding import Decoder
 from models.fill import FillRequest
-from models.labelling import Labeller
+from models.labelling import Labeller, train_labeller
 from models.obedience import cell_obedience, class_obedience, label_obedience
 from models.sampling import Sample, key_obeyed, write_samples
 from models.shards import Shard
@@ -69,7 +69,7 @@ def labellers(train: Shard, test: Shard, tokenizer: CellTokenizer, bars: int, mo
             known = known[:: max(len(known) // most, 1)]
             sides.append(([first_bars(tokenizer.decode_ids(shard.piece(i)), bars) for i in known], [shard.records[i][kind] for i in known]))
         if len(set(sides[0][1])) > 1 and sides[1][0]:
-            judges[kind] = Labeller(*sides[0])
+            judges[kind] = train_labeller(*sides[0])
             accuracy[kind] = round(judges[kind].accuracy(*sides[1]), 4)
     return judges, accuracy
 

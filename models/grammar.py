@@ -220,7 +220,7 @@ class Grammar:
             kind, values = lock.legal(expected, duration, pitch if expected == onset else NEVER, np.where(may_sound, self._limit[row] - start, NEVER))
             kinds = {kind: values} if kind else {}
         else:
-            kinds = lock.legal(expected, duration, onset, pitch, bool(state[POSITIONED]), bool(state[TIMED]), self._until[row] - start, self._limit[row] - start)
+            kinds = lock.legal(expected, duration, onset, bool(state[POSITIONED]), bool(state[TIMED]), self._until[row] - start, self._limit[row] - start)
         if not kinds:
             legal[state[NEXT]] = True
         for kind, values in kinds.items():

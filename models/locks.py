@@ -75,34 +75,40 @@ class RhythmLock:
 
 
 class PitchLock:
-    """The old pitches of one cell in order. Every note starts late enough for those before and early enough for those after it."""
+    """The old pitches of one cell in order; what began together begins together, and what did not begins later.
+
+    Every note starts late enough for those before and early enough for those after it.
+    """
 
     def __init__(self, notes: np.ndarray, bar_length: int, grid: int) -> None:
         self._pitches = notes[:, 2].tolist()
+        self._joined = [False, *(np.diff(notes[:, 0]) == 0).tolist()]  # begins with the note before it
         self._length, self._grid = bar_length, grid
         self.next = 0
         self._latest = [0] * len(self._pitches)  # tick by which each note must start
         latest = (bar_length - 1) // grid * grid
         for j in range(len(self._pitches) - 1, -1, -1):
-            if j + 1 < len(self._pitches) and self._pitches[j] >= self._pitches[j + 1]:
-                latest -= grid
             self._latest[j] = latest
+            if not self._joined[j]:
+                latest -= grid
         if self._pitches and self._latest[0] < 0:
             raise LockError(f"{len(self._pitches)} locked pitches do not fit into a bar of {bar_length} ticks on a grid of {grid}: use a finer grid or unlock the pitches")
 
-    def legal(self, expected: int, duration: int, onset: int, last_pitch: int, positioned: bool, timed: bool, until: np.ndarray, limit: np.ndarray) -> dict[str, np.ndarray]:
+    def legal(self, expected: int, duration: int, onset: int, positioned: bool, timed: bool, until: np.ndarray, limit: np.ndarray) -> dict[str, np.ndarray]:
         """What may come next as values by kind; {} when the cell is done.
 
-        `onset`, `last_pitch`: of the note before in the cell (-1: none); `until(128,)`: tick from the barline at which each pitch is free
-        again; `limit(128,)`: tick by which it must have ended.
+        `onset`: of the note before in the cell; `until(128,)`: tick from the barline at which each pitch is free again; `limit(128,)`: tick by
+        which it must have ended.
         """
         if self.next == len(self._pitches):
             return {}
-        pitch, latest, grid = self._pitches[self.next], self._latest[self.next], self._grid
-        earliest = max(onset if pitch > last_pitch else onset + grid, 0, -(-int(until[pitch]) // grid) * grid)
-        again = next((j for j in range(self.next + 1, len(self._pitches)) if self._pitches[j] == pitch), None)
-        end = min(self._length if again is None else self._latest[again], int(limit[pitch]))
-        latest = min(latest, end - grid)
+        end, grid = self._end(self.next, limit), self._grid
+        if self._joined[self.next]:
+            earliest = latest = onset
+        else:
+            chord = self._chord(self.next)
+            earliest = max([onset + grid if self.next else 0, *(-(-int(until[self._pitches[j]]) // grid) * grid for j in chord)])
+            latest = min([self._latest[self.next], *(self._end(j, limit) - grid for j in chord)])
         may: dict[str, np.ndarray] = {}
         here = earliest <= expected <= latest
         if not positioned and not timed:
@@ -112,5 +118,18 @@ class PitchLock:
             lengths = np.arange(grid, end - expected + 1, grid)
             may["Duration"] = lengths[lengths != duration]
         if here and 0 < duration <= end - expected:
-            may["Pitch"] = np.array([pitch])
+            may["Pitch"] = np.array([self._pitches[self.next]])
         return may
+
+    def _chord(self, first: int) -> range:
+        """The notes that begin with one that is not joined."""
+        last = first + 1
+        while last < len(self._pitches) and self._joined[last]:
+            last += 1
+        return range(first, last)
+
+    def _end(self, note: int, limit: np.ndarray) -> int:
+        """Tick by which a note must have ended: the barline, the next of its pitch, or what is kept."""
+        pitch = self._pitches[note]
+        again = next((j for j in range(note + 1, len(self._pitches)) if self._pitches[j] == pitch), None)
+        return min(self._length if again is None else self._latest[again], int(limit[pitch]))

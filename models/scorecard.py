@@ -4,17 +4,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from symusic import Score
+from symusic import Score, TimeSignature
 
 from models.bundle import Bundle
 from models.labels import Labels
 from models.scoring import bar_surprise, nats_per_note, piece_nats
+from models.tokens import NotRepresentable
 from music.descriptors import describe, describe_opening
 from music.errors import UnreadableScore
-from music.score import bar_table
+from music.file_cells import FileCells
+from music.score import bar_table, normalise
 from music.similarity import melody
 
 MOST_CELLS, MOST_TOKENS = 8_000, 16_000  # a few seconds of work; beyond it, score parts
+AROUND = 8  # bars before and after a region that are scored with it
 
 
 @dataclass(frozen=True)
@@ -46,3 +49,17 @@ def judge(bundle: Bundle, score: Score, labels: Labels) -> Judged:
         "originality": {"longest_shared_run": run, "nearest": bundle.run_owners[owner] if owner >= 0 else ""},
     }  # fmt: skip
     return Judged(score, describe_opening(score), score.note_num(), len(bar_starts), [round(float(x), 3) for x in bar_surprise(nats, bar_starts)], card)
+
+
+def judge_around(bundle: Bundle, file: FileCells, bars: tuple[int, int] | None) -> tuple[Judged | None, str]:
+    """Scorecard of bars [first, last) of a file (None: all) with AROUND bars on either side, on the model's grid; or why there is none."""
+    first, last = bars or (0, file.shape[0])
+    first, last = min(max(first - AROUND, 0), file.shape[0] - 1), min(last + AROUND, file.shape[0])
+    start, end = int(file.bars[first, 0]), int(file.bars[last - 1, :2].sum())
+    try:
+        part: Score = file.score.clip(start, end, clip_end=True).shift_time(-start)
+        if not len(part.time_signatures) or part.time_signatures[0].time > 0:
+            part.time_signatures.insert(0, TimeSignature(0, int(file.bars[first, 2]), int(file.bars[first, 3])))
+        return judge(bundle, normalise(part, ticks_per_quarter=bundle.tokenizer.ticks_per_quarter, velocity=bundle.tokenizer.velocity), Labels()), ""
+    except (UnreadableScore, NotRepresentable) as error:
+        return None, str(error)

@@ -32,6 +32,11 @@ class CellControl:
     def class_of(self, value: float) -> int:
         return int(np.searchsorted(self.edges, value, side="right"))
 
+    def bounds(self, index: int) -> tuple[float, float]:
+        """Lower and upper edge of a class; the highest ends at 1.5 times its edge, for something to aim at."""
+        edges = (0.0, *self.edges, 1.5 * self.edges[-1])
+        return edges[index], edges[index + 1]
+
     def describe_class(self, index: int) -> str:
         """E.g. "1.25-1.75 notes per quarter"."""
         low = f"{self.edges[index - 1]:g}" if index else "0"

@@ -61,9 +61,11 @@ def edit(
     with plain_errors():
         _check_operation(operation, [*given, *(["controls"] if controls else [])])
         targets = _targets(file, operation, out, n, force)
-        answers = _carry_out(champion_bundle()[1], file, operation, given | ({"controls": controls} if controls else {}), _span(bars), _numbers(tracks), seed, n)
+        bundle, cells, region = champion_bundle()[1], _read(file), _span(bars)
+        answers = _carry_out(bundle, cells, operation, given | ({"controls": controls} if controls else {}), region, _numbers(tracks), seed, n)
         for answer, target in zip(answers, targets, strict=True):
             _show(answer, target)
+            _show_scorecards(bundle, cells, answer.file, region)
 
 
 def _check_operation(operation: str, given: list[str]) -> None:
@@ -101,14 +103,13 @@ def _numbers(text: str) -> tuple[int, ...] | None:
     return tuple(int(part) - 1 for part in text.split(","))
 
 
-def _carry_out(bundle: Any, file: Path, operation: str, given: dict[str, Any], bars: tuple[int, int] | None, tracks: tuple[int, ...] | None, seed: int, n: int) -> list[Any]:
+def _carry_out(bundle: Any, cells: Any, operation: str, given: dict[str, Any], bars: tuple[int, int] | None, tracks: tuple[int, ...] | None, seed: int, n: int) -> list[Any]:
     from models.edit import Edit
     from models.edit_rules import RULES, Rule
     from models.editing import apply_rule, edit_file
     from models.fill import fill
     from music.errors import UnreadableScore
 
-    cells = _read(file)
     try:
         if operation in RULES:
             return [apply_rule(cells, operation, Rule(**given, seed=seed + k), bars, tracks) for k in range(n)]
@@ -117,7 +118,7 @@ def _carry_out(bundle: Any, file: Path, operation: str, given: dict[str, Any], b
         if "instruments" in given:
             given["instruments"] = tuple(given["instruments"])
         decoder = bundle.decoder(16)
-        return edit_file(bundle.tokenizer, lambda requests: fill(decoder, bundle.tokenizer, requests), cells, Edit(operation, bars, tracks, seed=seed, **given), n)
+        return edit_file(bundle.tokenizer, bundle.judges, lambda requests: fill(decoder, bundle.tokenizer, requests), cells, Edit(operation, bars, tracks, seed=seed, **given), n)
     except (UnreadableScore, ValueError) as error:
         raise StageError(str(error)) from error
 
@@ -157,6 +158,21 @@ def _show(answer: Any, target: Path) -> None:
         typer.echo(f"  outside the region: {answer.contract.cells_kept} cells, sha256 before {answer.contract.before[:16]} after {answer.contract.after[:16]}: {'kept' if answer.contract.kept else 'BROKEN'}")
     for warning in answer.warnings:
         typer.echo(f"  note: {warning}")
+
+
+def _show_scorecards(bundle: Any, before: Any, after: Any, bars: tuple[int, int] | None) -> None:
+    """How the model sees the region with what is around it, before and after, and what changed most in it."""
+    from models.scorecard import judge_around
+    from music.descriptors import DESCRIPTORS
+
+    (old, _), (new, why) = judge_around(bundle, before, bars), judge_around(bundle, after, bars)
+    if new is None or old is None:
+        typer.echo(f"  no scorecard: {why or 'the score as it was has no tokens'}")
+        return
+    a, b = old.scorecard, new.scorecard
+    typer.echo(f"  nats per note {a['nats_per_note']:.2f} -> {b['nats_per_note']:.2f} (percentile {a['percentile']:.0f} -> {b['percentile']:.0f}); longest run shared with a training piece {a['originality']['longest_shared_run']} -> {b['originality']['longest_shared_run']}")
+    moved = sorted(DESCRIPTORS, key=lambda d: -abs(b["descriptors"][d.name] - a["descriptors"][d.name]) / (abs(a["descriptors"][d.name]) + 0.1))[:3]
+    typer.echo("  " + "; ".join(f"{d.name} {a['descriptors'][d.name]:.2f} -> {b['descriptors'][d.name]:.2f} {d.unit}" for d in moved))
 
 
 def history(

@@ -16,6 +16,7 @@ from symusic import Score
 from models.bundle import save_melodies, seal
 from models.decoding import Decoder
 from models.evaluation import ask_of_cells, labellers, melodies_of, obedience, originality, structure, write_form_samples, write_unasked
+from models.labelling import save_judges
 from models.network import Network
 from models.ngram import NgramModel, best_order
 from models.onnx_decoder import OnnxDecoder
@@ -191,6 +192,7 @@ def main() -> None:
     BUNDLE.mkdir()
     (BUNDLE / "decoder.onnx").write_bytes(graph)
     save_melodies(BUNDLE / "melodies.safetensors", lines, owners, [record["piece_id"] for record in shards["train"].records])
+    save_judges(BUNDLE / "judges.safetensors", judges)
     make_bundle(params, metrics, pieces, reference_profile(openings, scores, pieces))
 
 

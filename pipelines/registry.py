@@ -141,8 +141,8 @@ def settled(version: Version) -> str:
     return ""
 
 
-def bundle_of(version: Version) -> "Bundle":
-    """The bundle of a version, fetched from the store once and checked against its digest."""
+def bundle_of(version: Version, older: bool = False) -> "Bundle":
+    """The bundle of a version, fetched from the store once and checked against its digest. older: also one of an older format, to compare with."""
     import mlflow
 
     from models.bundle import copy_bundle, open_bundle
@@ -153,14 +153,14 @@ def bundle_of(version: Version) -> "Bundle":
         fetched = Path(mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{MODEL}/{version.number}/artifacts/bundle"))
         partial = target.with_name(f"{target.name}.{os.getpid()}.part")
         partial.mkdir(parents=True, exist_ok=True)
-        copy_bundle(open_bundle(fetched), partial)
+        copy_bundle(open_bundle(fetched, older=True), partial)
         try:
             partial.rename(target)
         except OSError:  # another process was first
             import shutil
 
             shutil.rmtree(partial)
-    bundle = open_bundle(target)
+    bundle = open_bundle(target, older)
     if bundle.digest != version.digest:
         raise StageError(f"the store holds another bundle for version {version.number} than its tag says: register the bundle again")
     return bundle
@@ -220,7 +220,7 @@ def promote(gate: Gate, number: int | None = None, *, force: bool = False, reaso
         if current and current.number == chosen.number:
             stored = json.loads(chosen.tags.get("gate") or "{}")
             return chosen, _stored_verdict(stored) if stored else judge(bundle_of(chosen), None, gate)
-        verdict = judge(bundle_of(chosen), bundle_of(current) if current else None, gate)
+        verdict = judge(bundle_of(chosen), bundle_of(current, older=True) if current else None, gate)
         client.set_model_version_tag(MODEL, str(chosen.number), "gate", verdict.to_json())
         if not verdict.passed and not force:
             _append_log(action="refused", **{"from": current.number if current else None}, to=current.number if current else None, candidate=chosen.number,

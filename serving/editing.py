@@ -6,21 +6,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from symusic import Score, TimeSignature
-
 from models.batching import Busy
 from models.edit import Edit, bars_of, tracks_of
 from models.edit_rules import RULES, Rule
 from models.editing import LIMITS, Answer, apply_rule, edit_file
 from models.fill import ContractBroken, Filled, FillRequest
-from models.labels import Labels
-from models.scorecard import Judged, judge
-from models.tokens import NotRepresentable
+from models.scorecard import Judged, judge_around
 from monitoring.log import EventLog
 from music.errors import UnreadableScore
 from music.file_cells import FileCells
 from music.readers import read_midi
-from music.score import normalise, to_midi
+from music.score import to_midi
 from serving.cancelling import Cancelling
 from serving.engine import DEADLINE_S, UPLOAD, Engine, locks_of
 from serving.errors import Crowded, Refused
@@ -66,7 +62,7 @@ def edit(engine: Engine, request: EditRequest, file: FileCells, seed: int, cance
                 request.guidance, request.temperature, request.top_p, seed,
             )  # fmt: skip
             _bounded(wanted, file, request.n)
-            answers = edit_file(engine.tokenizer, lambda requests: _fill(engine, requests, deadline, cancelling), file, wanted, request.n)
+            answers = edit_file(engine.tokenizer, engine.bundle.judges, lambda requests: _fill(engine, requests, deadline, cancelling), file, wanted, request.n)
     except ContractBroken:
         raise
     except Busy as error:
@@ -75,9 +71,8 @@ def edit(engine: Engine, request: EditRequest, file: FileCells, seed: int, cance
         raise Refused(f"not written within {DEADLINE_S:.0f} s: name fewer bars or tracks, or ask for fewer alternatives") from error
     except (UnreadableScore, ValueError) as error:
         raise Refused(str(error)) from error
-    near = _near(file, bars)
-    before, _ = _judged(engine, file, near)
-    after = [_judged(engine, answer.file, near) for answer in answers]
+    before, _ = judge_around(engine.bundle, file, bars)
+    after = [judge_around(engine.bundle, answer.file, bars) for answer in answers]
     return EditOutcome(answers, before, [card for card, _ in after], [why for _, why in after])
 
 
@@ -99,25 +94,6 @@ def _fill(engine: Engine, requests: Sequence[FillRequest], deadline: float, canc
     finally:
         for ticket in tickets:
             ticket.cancel()
-
-
-def _near(file: FileCells, bars: tuple[int, int] | None, around: int = 8) -> tuple[int, int]:
-    first, last = bars or (0, file.shape[0])
-    return max(first - around, 0), last + around
-
-
-def _judged(engine: Engine, file: FileCells, near: tuple[int, int]) -> tuple[Judged | None, str]:
-    """Scorecard of the bars around a region on the model's grid, or why there is none."""
-    last = min(near[1], file.shape[0])
-    start, end = int(file.bars[min(near[0], last - 1), 0]), int(file.bars[last - 1, :2].sum())
-    try:
-        part: Score = file.score.clip(start, end, clip_end=True).shift_time(-start)
-        metre = file.bars[min(near[0], last - 1), 2:]
-        if not len(part.time_signatures) or part.time_signatures[0].time > 0:
-            part.time_signatures.insert(0, TimeSignature(0, int(metre[0]), int(metre[1])))
-        return judge(engine.bundle, normalise(part, ticks_per_quarter=engine.tokenizer.ticks_per_quarter, velocity=engine.tokenizer.velocity), Labels()), ""
-    except (UnreadableScore, NotRepresentable) as error:
-        return None, str(error)
 
 
 def stored_score(log: EventLog, answer_id: str) -> str:

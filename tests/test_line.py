@@ -18,9 +18,11 @@ import torch
 from safetensors.numpy import load_file
 from symusic import Score
 
-from models.bundle import BundleError, open_bundle
+from models.bundle import BundleError, copy_bundle, digest_of, open_bundle
 from monitoring.log import EventLog
-from music.score import bar_table, note_array
+from music.score import bar_table, normalise, note_array
+from pipelines.gate import judge
+from pipelines.params import load_params
 from tests.conftest import SHARED, copy_checkout, environment, run
 from tests.server import Server, free_port, served
 
@@ -142,6 +144,17 @@ def test_an_edit_changes_its_region_and_the_answer_proves_it(server: Server, tin
     assert server.ask("/v1/edit", {"midi": midi, "operation": "infill", "bars": [3, 4], "tracks": [1], "n": 2, "seed": 3})[1]["alternatives"][0]["midi"] == first["midi"]
 
 
+def test_restyling_looks_for_the_style_with_the_judges_of_the_bundle(server: Server, tiny_line: Path) -> None:
+    judge = open_bundle(tiny_line / "bundle").judges["style"]
+    surer = []
+    for style in judge.labels[:2]:
+        status, answer = server.ask("/v1/edit", {"midi": fiddle_tune(), "operation": "restyle", "style": style, "strength": 1.0, "seed": 2})
+        assert status == 200, answer
+        written = normalise(Score.from_midi(base64.b64decode(answer["alternatives"][0]["midi"])), ticks_per_quarter=12, velocity=80)
+        surer.append(judge.log_probabilities([written])[0])
+    assert surer[0][0] - surer[0][1] > surer[1][0] - surer[1][1]
+
+
 def test_an_edit_starts_from_an_earlier_answer_and_history_tells_the_chain(server: Server, tiny_line: Path) -> None:
     first = server.ask("/v1/edit", {"midi": fiddle_tune(), "operation": "transpose", "semitones": 2})[1]["alternatives"][0]
     second = server.ask("/v1/edit", {"parent": first["id"], "operation": "vary", "strength": 0.5, "seed": 1})[1]["alternatives"][0]
@@ -195,6 +208,7 @@ def test_a_file_is_edited_on_the_command_line(tiny_line: Path, tmp_path: Path) -
     tune.write_text("X:1\nT:Mine\nM:4/4\nL:1/8\nK:D\n" + "DEFG ABcd|" * 8 + "\n")
     told = run(tiny_line, "edit", str(tune), "infill", "--bars", "3-4", "--seed", "2").stdout
     assert "kept" in told
+    assert re.search(r"nats per note \d+\.\d\d -> \d+\.\d\d", told)
     assert (tmp_path / "tune.infill.mid").is_file()
     again = run(tiny_line, "edit", str(tune), "infill", "--bars", "3-4", check=False)
     assert again.returncode == 1
@@ -400,6 +414,24 @@ def test_a_changed_bundle_is_refused(tiny_line: Path, tmp_path: Path) -> None:
     (tmp_path / "bundle/config.json").unlink()
     with pytest.raises(BundleError, match=r"lacks config.json"):
         open_bundle(tmp_path / "bundle")
+
+
+def test_a_bundle_of_an_older_format_can_be_compared_with_but_not_served(tiny_line: Path, tmp_path: Path) -> None:
+    old = tmp_path / "bundle"
+    shutil.copytree(tiny_line / "bundle", old)
+    manifest = json.loads((old / "bundle.json").read_text())
+    (old / "judges.safetensors").unlink()
+    del manifest["files"]["judges.safetensors"]
+    manifest |= {"format": 1, "digest": digest_of(manifest["files"])}
+    (old / "bundle.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match="has format 1"):
+        open_bundle(old)
+    found = open_bundle(old, older=True)
+    (tmp_path / "copy").mkdir()
+    copy_bundle(found, tmp_path / "copy")
+    assert open_bundle(tmp_path / "copy", older=True).digest == found.digest
+    verdict = judge(open_bundle(tiny_line / "bundle"), found, load_params(tiny_line / "params.yaml").gate)
+    assert {check.name for check in verdict.checks} >= {"worse_nats_upper_bound", "latency_ratio"}
 
 
 def test_commands_before_there_is_anything_say_what_to_run(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from models.decoding import TorchDecoder
 from models.edit import Edit
 from models.edit_rules import RULES, Rule
 from models.editing import LIMITS, NAMES, OPERATIONS, Answer, apply_rule, edit_file, unknown_option
-from models.fill import fill
+from models.fill import ContractBroken, fill
+from models.labelling import Judges, train_labeller
 from models.network import Network, sized
 from models.tokens import CellTokenizer
 from music.errors import UnreadableScore
@@ -32,7 +33,7 @@ def network(tokenizer: CellTokenizer) -> Network:
 
 def edited(tokenizer: CellTokenizer, network: Network, file: FileCells, edit: Edit, n: int = 1) -> list[Answer]:
     decoder = TorchDecoder(network, 8)
-    return edit_file(tokenizer, lambda requests: fill(decoder, tokenizer, requests), file, edit, n)
+    return edit_file(tokenizer, {}, lambda requests: fill(decoder, tokenizer, requests), file, edit, n)
 
 
 def song() -> FileCells:
@@ -186,9 +187,9 @@ def random_edit(random: np.random.Generator, file: FileCells, seed: int) -> Edit
                 controls=controls, strength=float(random.random()), length=int(random.integers(1, 4)), before=bool(random.random() < 0.5), instruments=("fiddle",) if operation == "arrange" else (), seed=seed)  # fmt: skip
 
 
-def fuzz(tokenizer: CellTokenizer, scores: list[Score], seeds: range) -> tuple[int, int]:
-    """(edits done, requests refused) with the worst network there is. ContractBroken or any other error ends it."""
-    done = refused = 0
+def fuzz(tokenizer: CellTokenizer, judges: Judges, scores: list[Score], seeds: range) -> tuple[int, int, int]:
+    """(edits done, contracts broken, requests refused) with the worst network there is. Any error but a refusal ends it."""
+    done = broken = refused = 0
     for seed in seeds:
         random = np.random.default_rng(seed)
         decoder = RandomDecoder(len(tokenizer), 8, seed)
@@ -196,21 +197,46 @@ def fuzz(tokenizer: CellTokenizer, scores: list[Score], seeds: range) -> tuple[i
             file = FileCells.of(read_midi(to_midi(mutated(random, scores[int(random.integers(len(scores)))].copy())), LIMITS))
             asked = random_edit(random, file, seed)
             if isinstance(asked, Edit):
-                (answer,) = edit_file(tokenizer, lambda requests, decoder=decoder: fill(decoder, tokenizer, requests), file, asked)  # type: ignore[misc]
+                (answer,) = edit_file(tokenizer, judges, lambda requests, decoder=decoder: fill(decoder, tokenizer, requests), file, asked)  # type: ignore[misc]
             else:
                 answer = apply_rule(file, asked[0], asked[1], asked[2], asked[3])
         except (ValueError, UnreadableScore):
             refused += 1
             continue
-        assert answer.contract.kept
+        except ContractBroken:
+            broken += 1
+            continue
+        broken += not answer.contract.kept
         read_midi(to_midi(answer.file.score), LIMITS)
         done += 1
-    return done, refused
+    return done, broken, refused
+
+
+@pytest.mark.parametrize("density", [2.0, 6.0])
+def test_a_new_rhythm_keeps_chords_together(tokenizer: CellTokenizer, network: Network, density: float) -> None:
+    chords = [(48, 52, 55), (50, 53, 57), (48, 52, 55), (48, 52, 55)]
+    notes = [(480 * i, 400, pitch) for i in range(16) for pitch in chords[i // 4]]
+    file = file_of(*notes)
+    (answer,) = edited(tokenizer, network, file, Edit("rhythm", (0, 4), (0,), controls={"density": density}, seed=5))
+    after = answer.file.notes(0)
+    together = [tuple(after[after[:, 0] == onset, 2].tolist()) for onset in np.unique(after[:, 0])]
+    assert [chord for chord, before in zip(together, [None, *together], strict=False) if chord != before] == [chords[0], chords[1], chords[2]]
+    assert (len(together) > 16) == (density > 3)
+
+
+def test_what_is_varied_stays_in_the_compass_of_the_part(tokenizer: CellTokenizer, network: Network) -> None:
+    file = song()
+    (answer,) = edited(tokenizer, network, file, Edit("vary", None, (0,), strength=1.0, seed=6))
+    before, after = file.notes(0)[:, 2], answer.file.notes(0)[:, 2]
+    assert before.min() - 2 <= after.min() and after.max() <= before.max() + 2
 
 
 def test_the_contract_holds_for_mutated_random_files(tokenizer: CellTokenizer) -> None:
     random = np.random.default_rng(0)
-    done, refused = fuzz(tokenizer, [random_score(random).resample(480, 1) for _ in range(60)], range(500))
+    scores = [random_score(random) for _ in range(60)]
+    judges = {"style": train_labeller(scores, [tokenizer.styles[i % 2] for i in range(60)])}
+    done, broken, refused = fuzz(tokenizer, judges, [score.resample(480, 1) for score in scores], range(500))
+    assert broken == 0
     assert done > refused
 
 
@@ -224,5 +250,6 @@ def test_the_contract_holds_for_mutated_real_files(tokenizer: CellTokenizer) -> 
     with tarfile.open(archive) as tar:
         members = itertools.islice((m for m in tar if m.name.endswith(".mid")), 25)
         scores = [Score.from_midi(tar.extractfile(m).read()) for m in members]  # type: ignore[union-attr]
-    done, _ = fuzz(tokenizer, scores, range(60))
+    done, broken, _ = fuzz(tokenizer, {}, scores, range(60))
+    assert broken == 0
     assert done > 20
