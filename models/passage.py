@@ -95,7 +95,7 @@ def _tracks(tokenizer: CellTokenizer, file: FileCells, wanted: list[int], bars: 
             continue
         track = file.score.tracks[k]
         own = DRUMS if track.is_drum else int(track.program)
-        program = _nearest(tokenizer, own)
+        program = nearest_program(tokenizer, own)
         if program is None:
             if k in wanted:
                 raise NotRepresentable(f"track {k + 1} is drums, and there were none in the training data: leave it out of the region")
@@ -108,7 +108,7 @@ def _tracks(tokenizer: CellTokenizer, file: FileCells, wanted: list[int], bars: 
     return chosen, tuple(programs[k] for k in chosen), warnings
 
 
-def _nearest(tokenizer: CellTokenizer, program: int) -> int | None:
+def nearest_program(tokenizer: CellTokenizer, program: int) -> int | None:
     """The program itself if the model knows it, else one of its family, else the nearest number; None for unknown drums."""
     if program in tokenizer.programs:
         return program

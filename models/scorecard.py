@@ -8,11 +8,13 @@ from symusic import Score, TimeSignature
 
 from models.bundle import Bundle
 from models.labels import Labels
+from models.passage import nearest_program
 from models.scoring import bar_surprise, nats_per_note, piece_nats
 from models.tokens import NotRepresentable
 from music.descriptors import describe, describe_opening
 from music.errors import UnreadableScore
 from music.file_cells import FileCells
+from music.instruments import DRUMS
 from music.score import bar_table, normalise
 from music.similarity import melody
 
@@ -52,7 +54,7 @@ def judge(bundle: Bundle, score: Score, labels: Labels) -> Judged:
 
 
 def judge_around(bundle: Bundle, file: FileCells, bars: tuple[int, int] | None) -> tuple[Judged | None, str]:
-    """Scorecard of bars [first, last) of a file (None: all) with AROUND bars on either side, on the model's grid; or why there is none."""
+    """Scorecard of bars [first, last) of a file (None: all) with AROUND bars on either side, on the model's grid, instruments it does not know read as the nearest it does; or why there is none."""
     first, last = bars or (0, file.shape[0])
     first, last = min(max(first - AROUND, 0), file.shape[0] - 1), min(last + AROUND, file.shape[0])
     start, end = int(file.bars[first, 0]), int(file.bars[last - 1, :2].sum())
@@ -60,6 +62,10 @@ def judge_around(bundle: Bundle, file: FileCells, bars: tuple[int, int] | None) 
         part: Score = file.score.clip(start, end, clip_end=True).shift_time(-start)
         if not len(part.time_signatures) or part.time_signatures[0].time > 0:
             part.time_signatures.insert(0, TimeSignature(0, int(file.bars[first, 2]), int(file.bars[first, 3])))
-        return judge(bundle, normalise(part, ticks_per_quarter=bundle.tokenizer.ticks_per_quarter, velocity=bundle.tokenizer.velocity), Labels()), ""
+        score = normalise(part, ticks_per_quarter=bundle.tokenizer.ticks_per_quarter, velocity=bundle.tokenizer.velocity)
+        for track in score.tracks:
+            program = nearest_program(bundle.tokenizer, DRUMS if track.is_drum else track.program)
+            track.program = track.program if program in (None, DRUMS) else program
+        return judge(bundle, score, Labels()), ""
     except (UnreadableScore, NotRepresentable) as error:
         return None, str(error)
