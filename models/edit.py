@@ -12,7 +12,7 @@ from symusic import Score
 
 from models.compose import classes_of
 from models.edit_rhythm import articulated, roomy_grid, with_counts
-from models.edit_style import BEYOND, OCTAVE, Steps, again, chosen_cells, compasses, naming, towards
+from models.edit_style import BEYOND, OCTAVE, Steps, again, chosen_cells, compasses, naming, takes_of, towards
 from models.edit_voices import applies, revised
 from models.fill import ContractBroken, Filled, FillRequest
 from models.labelling import Judges
@@ -236,8 +236,9 @@ def _repeatedly(tokenizer: CellTokenizer, edit: Edit, draft: Draft, judges: Judg
 def _nearest(tokenizer: CellTokenizer, draft: Draft, edit: Edit) -> Steps:
     """Of TRIES takes the one whose controls lie nearest to what is asked, and among equals the one most like what was there."""
     mask, takes = draft.passage.region, list[Filled]()
-    for _ in range(ROUNDS if edit.controls else 1):
-        takes += yield [_request(tokenizer, edit, draft, mask, edit.seed + TRIES * (len(takes) + n)) for n in range(TRIES if edit.controls else 1)]
+    tries = takes_of(int(mask.sum()), TRIES) if edit.controls else 1
+    for _ in range(ROUNDS if tries == TRIES else 1):
+        takes += yield [_request(tokenizer, edit, draft, mask, edit.seed + TRIES * (len(takes) + n)) for n in range(tries)]
         if min(_distance(edit, draft.passage, take.score) for take in takes) == 0:
             break
     best = min(range(len(takes)), key=lambda i: (_distance(edit, draft.passage, takes[i].score), -_likeness(draft, takes[i].score)))

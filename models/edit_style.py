@@ -17,6 +17,7 @@ from music.instruments import DRUMS
 
 SHARES = (1.0, 0.5, 0.25)  # of the chosen cells: how many are filled again in each round
 TAKES, SPAN, SWEEPS = 8, 4, 3  # of the search: takes of each block, cells of a block, times through the chosen cells
+MOST_CELLS, MOST_BLOCKS = 256, 32  # cells written at once, all takes together; blocks searched: some ten seconds at the most
 BEYOND, OCTAVE = 2, 12  # semitones by which a track may leave its old compass; in another key
 SURE = -0.05  # nats: a passage whose label is this sure is left alone
 Request = Callable[[np.ndarray, int], FillRequest]  # a mask and a number, to a request for those cells
@@ -27,6 +28,11 @@ def chosen_cells(draft: Draft, strength: float, random: np.random.Generator) -> 
     """(n, 2) bar and track of the cells that may be filled: a share `strength` of the region's, at least one where strength is above 0."""
     cells = np.argwhere(draft.passage.region)
     return random.permutation(cells)[: int(np.ceil(strength * len(cells)))]
+
+
+def takes_of(cells: int, most: int) -> int:
+    """How many takes of so many cells are written at once: `most`, fewer of a large region."""
+    return max(1, min(most, MOST_CELLS // max(cells, 1)))
 
 
 def compasses(draft: Draft, beyond: int) -> dict[int, tuple[int, int]]:
@@ -58,15 +64,15 @@ def again(tokenizer: CellTokenizer, draft: Draft, chosen: np.ndarray, request: R
 
 
 def towards(tokenizer: CellTokenizer, draft: Draft, chosen: np.ndarray, request: Request, named: Callable[[Draft], float]) -> Steps:
-    """Fill the chosen cells, the best of TAKES takes; then a few neighbours at a time again, a take staying where the passage is the more surely named for it."""
+    """Fill the chosen cells, the best of up to TAKES takes; then a few neighbours at a time again, a take staying where the passage is the more surely named for it."""
     if not len(chosen):
         return draft
     ordered = chosen[np.lexsort((chosen[:, 1], chosen[:, 0]))]
     blocks = [ordered[i : i + SPAN] for i in range(0, len(ordered), SPAN)]
     best, number = None, 0
-    for block in [ordered, *(block for _ in range(SWEEPS) for block in blocks)]:
+    for block in [ordered, *(block for _ in range(SWEEPS) for block in blocks)][: 1 + MOST_BLOCKS]:
         mask = _mask(draft, block)
-        takes = yield [request(mask, number + k) for k in range(TAKES)]
+        takes = yield [request(mask, number + k) for k in range(takes_of(len(block), TAKES))]
         number += TAKES
         tried = [draft.copy() for _ in takes]
         for copy, take in zip(tried, takes, strict=True):
