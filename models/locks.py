@@ -82,7 +82,8 @@ class PitchLock:
 
     def __init__(self, notes: np.ndarray, bar_length: int, grid: int) -> None:
         self._pitches = notes[:, 2].tolist()
-        self._joined = [False, *(np.diff(notes[:, 0]) == 0).tolist()]  # begins with the note before it
+        together = (np.diff(notes[:, 0]) == 0) & (np.diff(notes[:, 2]) > 0)  # a pitch struck twice at once is struck twice running
+        self._joined = [False, *together.tolist()]  # begins with the note before it
         self._length, self._grid = bar_length, grid
         self.next = 0
         self._latest = [0] * len(self._pitches)  # tick by which each note must start

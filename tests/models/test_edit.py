@@ -224,6 +224,12 @@ def test_a_new_rhythm_keeps_chords_together(tokenizer: CellTokenizer, network: N
     assert (len(together) > 16) == (density > 3)
 
 
+def test_a_new_rhythm_of_a_pitch_struck_twice_at_once_is_valid(tokenizer: CellTokenizer, network: Network) -> None:
+    notes = [(480 * i + late, 300, pitch) for i in range(16) for late, pitch in ((0, 60), (6, 60), (0, 64), (6, 67))]  # six ticks apart are one grid step here
+    (answer,) = edited(tokenizer, network, file_of(*notes), Edit("rhythm", (0, 2), (0,), seed=1))
+    assert answer.contract.kept
+
+
 def test_what_is_varied_stays_in_the_compass_of_the_part(tokenizer: CellTokenizer, network: Network) -> None:
     file = song()
     (answer,) = edited(tokenizer, network, file, Edit("vary", None, (0,), strength=1.0, seed=6))
