@@ -5,10 +5,12 @@
 
 import argparse
 import itertools
+import json
 import statistics
 import tarfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +44,10 @@ def operation(name: str, bench: Bench, i: int, bars: tuple[int, int], seed: int)
     return Edit(name, bars, None if name in ("harmonise", "reharmonise", "arrange") else (seed % tracks,), seed=seed, **extra.get(name, {}))
 
 
-def every_operation(bench: Bench, count: int) -> list[dict[str, Any]]:
+def every_operation(bench: Bench, count: int, names: Sequence[str]) -> list[dict[str, Any]]:
     """Contract and latency of each operation on 4 and 16 bars."""
     rows = []
-    for name in (*OPERATIONS, *RULES):
+    for name in names:
         seconds: dict[int, list[float]] = {4: [], 16: []}
         before, kept = bench.edits, bench.kept
         refused = 0
@@ -201,10 +203,14 @@ def main() -> None:
     parser.add_argument("--fuzz", type=int, default=5000)
     parser.add_argument("--archive", type=Path, default=Path("../shared/data/lieder.tar.gz"))
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--only", nargs="+", help="operations to measure anew; the rows of the others stay")
     options = parser.parse_args()
     bench = Bench(open_bundle(Path("bundle")))
     if "operations" in options.parts:
-        operations = every_operation(bench, options.count)
+        operations = every_operation(bench, options.count, options.only or (*OPERATIONS, *RULES))
+        if options.only:  # measured anew among the rows of the last result
+            new = {row["operation"]: row for row in operations}
+            operations = [new.get(row["operation"], row) for row in json.loads((report.FOLDER / "edit.json").read_text())["rows"]]
         infill = next(row for row in operations if row["operation"] == "infill")
         targets = {"contract_kept": report.target(bench.kept / bench.edits, ">=", 1.0), "infill_4_bars_p50_s": report.target(infill["4 bars p50, ms"] / 1000, "<=", 1.5)}
         report.write("edit", operations, targets)
