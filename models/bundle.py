@@ -15,15 +15,18 @@ from safetensors import safe_open
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file
 
+from models.catalogue import Catalogue
+from models.embedding import Encoder
 from models.errors import BundleError
 from models.labelling import Labeller, load_judges
 from models.network import Network, NetworkConfig
 from models.onnx_decoder import OnnxDecoder
+from models.recommender import Recommender
 from models.tokens import CellTokenizer, load_tokenizer
 from music.similarity import RunIndex
 
-MANIFEST, FORMAT = "bundle.json", 2
-FILES = ("model.safetensors", "decoder.onnx", "config.json", "tokenizer.json", "profile.json", "melodies.safetensors", "judges.safetensors", "evaluation.json", "lineage.json", "MODEL_CARD.md")
+MANIFEST, FORMAT = "bundle.json", 3
+FILES = ("model.safetensors", "decoder.onnx", "config.json", "tokenizer.json", "profile.json", "melodies.safetensors", "judges.safetensors", "encoder.safetensors", "catalogue.safetensors", "recommender.safetensors", "evaluation.json", "lineage.json", "MODEL_CARD.md")
 
 
 def file_digests(folder: Path, names: Iterable[str] = FILES) -> dict[str, str]:
@@ -114,6 +117,20 @@ class Bundle:
     def judges(self) -> dict[str, Labeller]:
         """Classifiers of style and dance, where the training data had two or more."""
         return load_judges(self.folder / "judges.safetensors")
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """Passages to vectors."""
+        return Encoder.load(self.folder / "encoder.safetensors")
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """The pieces that came with the model."""
+        return Catalogue.load(self.folder / "catalogue.safetensors")
+
+    @cached_property
+    def recommender(self) -> Recommender:
+        return Recommender.load(self.folder / "recommender.safetensors")
 
     @cached_property
     def profile(self) -> dict[str, Any]:

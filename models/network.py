@@ -3,6 +3,7 @@
 Parameter names are those of Hugging Face's LlamaForCausalLM. B: batch, T: tokens, D: width, H: heads, E: width of a head, V: vocabulary.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -194,6 +195,15 @@ class Network(nn.Module):
         if cache is not None:
             cache.length += T
         return self.model.norm(x)
+
+    def states(self, ids: Tensor, depths: Sequence[int]) -> list[Tensor]:
+        """Hidden states (B, T, D) after so many layers each; after the last with the final norm."""
+        T = ids.shape[1]
+        x, found = self.model.embed_tokens(ids), dict[int, Tensor]()
+        for i, layer in enumerate(self.model.layers, start=1):
+            x = layer(x, self.cos[:T], self.sin[:T], None, None, 0)
+            found[i] = self.model.norm(x) if i == len(self.model.layers) else x
+        return [found[depth] for depth in depths]
 
     def hidden_of_rows(self, ids: Tensor, store: Tensor, rows: Tensor, lengths: Tensor) -> Tensor:
         """Last hidden states (B, D) of one token for each of `rows` (B,) of a store of caches, which hold `lengths` (B,) tokens each."""

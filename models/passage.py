@@ -118,6 +118,15 @@ def nearest_program(tokenizer: CellTokenizer, program: int) -> int | None:
     return min(pitched, key=lambda p: (p // FAMILY != program // FAMILY, abs(p - program)))
 
 
+def with_known_programs(tokenizer: CellTokenizer, score: Score) -> Score:
+    """The score with every instrument that the model does not know read as the nearest it does; drums stay."""
+    known = score.copy()
+    for track in known.tracks:
+        program = nearest_program(tokenizer, DRUMS if track.is_drum else track.program)
+        track.program = track.program if program in (None, DRUMS) else program
+    return known
+
+
 def _on_grid(tokenizer: CellTokenizer, file: FileCells, track: int, bars: tuple[int, int]) -> list[np.ndarray]:
     """Cells of one track in bars [first, last), as in `Passage`."""
     notes = file.notes(track)

@@ -8,13 +8,12 @@ from symusic import Score, TimeSignature
 
 from models.bundle import Bundle
 from models.labels import Labels
-from models.passage import nearest_program
+from models.passage import with_known_programs
 from models.scoring import bar_surprise, nats_per_note, piece_nats
 from models.tokens import NotRepresentable
 from music.descriptors import describe, describe_opening
 from music.errors import UnreadableScore
 from music.file_cells import FileCells
-from music.instruments import DRUMS
 from music.score import bar_table, normalise
 from music.similarity import melody
 
@@ -63,9 +62,6 @@ def judge_around(bundle: Bundle, file: FileCells, bars: tuple[int, int] | None) 
         if not len(part.time_signatures) or part.time_signatures[0].time > 0:
             part.time_signatures.insert(0, TimeSignature(0, int(file.bars[first, 2]), int(file.bars[first, 3])))
         score = normalise(part, ticks_per_quarter=bundle.tokenizer.ticks_per_quarter, velocity=bundle.tokenizer.velocity)
-        for track in score.tracks:
-            program = nearest_program(bundle.tokenizer, DRUMS if track.is_drum else track.program)
-            track.program = track.program if program in (None, DRUMS) else program
-        return judge(bundle, score, Labels()), ""
+        return judge(bundle, with_known_programs(bundle.tokenizer, score), Labels()), ""
     except (UnreadableScore, NotRepresentable) as error:
         return None, str(error)

@@ -9,7 +9,7 @@ import fcntl
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -49,9 +49,8 @@ class EventLog:
         """Write rows and wait until they are on disk. Raises OSError (a full disk) with nothing half-written left behind."""
         data = "".join(json.dumps(asdict(row), allow_nan=False) + "\n" for row in rows).encode()
         path = self.folder / f"events-{rows[0].time[:10]}.jsonl"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o640)
+        descriptor = _locked(path)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
             size = os.fstat(descriptor).st_size
             if size and os.pread(descriptor, 1, size - 1) != b"\n":
                 data = b"\n" + data  # a kill cut the last line: start on a new one, so that only that line is lost
@@ -70,6 +69,26 @@ class EventLog:
         for value in self._lines(since[:10]):
             if isinstance(value, Row) and value.time >= since:
                 yield value
+
+    def news(self, places: dict[str, tuple[int, int]], replaced: Callable[[], None]) -> Iterator[Row]:
+        """Whole rows since the last call with the same `places` (a dict that this keeps: inode and byte by file). Where a file was replaced (`forget`),
+        `replaced` is called and everything comes again."""
+        paths = sorted(self.folder.glob("events-*.jsonl"))
+        if any(path.name in places and places[path.name][0] != path.stat().st_ino for path in paths):
+            places.clear()
+            replaced()
+        for path in paths:
+            with path.open("rb") as handle:
+                _, place = places.get(path.name, (0, 0))
+                handle.seek(place)
+                for line in handle:
+                    if not line.endswith(b"\n"):
+                        break  # being written
+                    place += len(line)
+                    row = _parse(line.decode(errors="replace")) if line.strip() else None
+                    if row is not None:
+                        yield row
+                places[path.name] = (os.fstat(handle.fileno()).st_ino, place)
 
     def answer(self, answer_id: str) -> Row | None:
         """The answer of an id, the newest files first; None where there is none."""
@@ -91,6 +110,28 @@ class EventLog:
             answer_id = str(row.body.get("parent", ""))
         return chain
 
+    def forget(self, user: str) -> int:
+        """Remove every row whose body names `user`, for good; returns how many. Files are replaced whole, so a kill loses nothing."""
+        gone = 0
+        for path in sorted(self.folder.glob("events-*.jsonl")):
+            descriptor = _locked(path)
+            temporary = path.with_name(f".{path.name}.part")
+            try:
+                with path.open("rb") as handle:
+                    lines = handle.readlines()
+                kept = [line for line in lines if not _names(line, user)]
+                if len(kept) < len(lines):
+                    gone += len(lines) - len(kept)
+                    with temporary.open("wb") as handle:
+                        handle.writelines(kept)
+                        handle.flush()
+                        os.fsync(handle.fileno())
+                    temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
+                os.close(descriptor)
+        return gone
+
     def broken(self) -> int:
         """How many lines cannot be read."""
         return sum(value is None for value in self._lines(""))
@@ -103,6 +144,39 @@ class EventLog:
                 for line in handle:
                     if line.strip():
                         yield _parse(line)
+
+
+def _locked(path: Path) -> int:
+    """Descriptor of a file of the log, locked. A file that was replaced while we waited for its lock is opened again."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o640)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            if os.stat(path).st_ino == os.fstat(descriptor).st_ino:
+                return descriptor
+        except FileNotFoundError:
+            pass
+        os.close(descriptor)
+
+
+def _names(line: bytes, user: str) -> bool:
+    """Whether a line is of a user; a broken line that holds the name is too."""
+    if json.dumps(user).encode() not in line:
+        return False
+    row = _parse(line.decode(errors="replace"))
+    return row is None or row.body.get("user") == user
+
+
+def feedback_once(rows: Iterable[Row]) -> Iterator[Row]:
+    """Feedback, each idempotency key once: the first that came."""
+    seen: set[tuple[str, str]] = set()
+    for row in rows:
+        if row.kind != "feedback":
+            continue
+        key = (str(row.body.get("user", "")), str(row.body.get("key", "")))
+        if not key[1] or key not in seen:
+            seen.add(key)
+            yield row
 
 
 def _parse(line: str) -> Row | None:

@@ -16,6 +16,8 @@ TOKENS_PER_SECOND = Histogram(
 )  # fmt: skip
 TAKES = Counter("ostinato_takes_total", "Pieces written, by whether the strict decoder found them valid.", ["valid", "model"])
 EDITS = Counter("ostinato_edits_total", "Edited scores by operation and by what became of the edit contract: kept, broken (must never happen), or cancelled.", ["operation", "contract", "model"])
+FEEDBACK = Counter("ostinato_feedback_total", "Events of listeners, by kind; duplicate: its idempotency key was there already.", ["event", "model"])
+SPOKE = Counter("ostinato_recommend_spoke_total", "What lifted recommended items above the mean item, as shares summed over items.", ["part", "model"])
 NATS = Histogram(
     "ostinato_nats_per_note", "Nats per note of scored (input) and written (output) music.", ["side", "model"],
     buckets=(0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 7.0, 10.0),

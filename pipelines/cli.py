@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines import editing
+from pipelines import catalogue, editing, feedback
 from pipelines.files import StageError
 from pipelines.params import ParamsError, load_params
 
@@ -189,6 +189,10 @@ def serve(port: int = 3000, host: str = "127.0.0.1", workers: int = 1) -> None:
         environment.setdefault("OSTINATO_DRIFT_ALPHA", str(drift.alpha))
         environment.setdefault("OSTINATO_DRIFT_MIN_ROWS", str(drift.min_rows))
         environment.setdefault("OSTINATO_DRIFT_WINDOW_H", str(drift.window_hours))
+        environment.setdefault("OSTINATO_CATALOGUE", str(catalogue.folder()))
+        environment.setdefault("OSTINATO_FAISS_PAST", str(load_params().recommend.faiss_past))
+        if version:
+            catalogue.sync(registry.bundle_of(version))
         typer.echo(f"serving {tag} on http://{host}:{port}")
         os.execve(sys.executable, [sys.executable, "-m", "bentoml", "serve", tag, "--port", str(port), "--host", host, "--api-workers", str(workers)], environment)
 
@@ -267,6 +271,12 @@ def profile(name: str) -> None:
 
 app.command()(editing.edit)
 app.command()(editing.history)
+app.command()(feedback.snapshot)
+app.command("interactions")(feedback.import_interactions)
+app.command()(feedback.forget)
+app.add_typer(catalogue.catalogue, name="catalogue")
+app.command()(catalogue.similar)
+app.command()(catalogue.recommend)
 
 if __name__ == "__main__":
     app()

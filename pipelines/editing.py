@@ -61,7 +61,7 @@ def edit(
     with plain_errors():
         _check_operation(operation, [*given, *(["controls"] if controls else [])])
         targets = _targets(file, operation, out, n, force)
-        bundle, cells, region = champion_bundle()[1], _read(file), _span(bars)
+        bundle, cells, region = champion_bundle()[1], read_cells(file), span(bars)
         answers = _carry_out(bundle, cells, operation, given | ({"controls": controls} if controls else {}), region, _numbers(tracks), seed, n)
         for answer, target in zip(answers, targets, strict=True):
             _show(answer, target)
@@ -86,7 +86,7 @@ def _targets(file: Path, operation: str, out: Path | None, n: int, force: bool) 
     return targets
 
 
-def _span(text: str) -> tuple[int, int] | None:
+def span(text: str) -> tuple[int, int] | None:
     if not text:
         return None
     first, _, last = text.partition("-")
@@ -123,7 +123,7 @@ def _carry_out(bundle: Any, cells: Any, operation: str, given: dict[str, Any], b
         raise StageError(str(error)) from error
 
 
-def _read(file: Path) -> Any:
+def read_cells(file: Path) -> Any:
     from models.editing import LIMITS
     from music.errors import UnreadableScore
     from music.file_cells import FileCells

@@ -192,6 +192,8 @@ def main() -> None:
     BUNDLE.mkdir()
     (BUNDLE / "decoder.onnx").write_bytes(graph)
     save_melodies(BUNDLE / "melodies.safetensors", lines, owners, [record["piece_id"] for record in shards["train"].records])
+    for source in (Path("data/embed/encoder.safetensors"), Path("data/embed/catalogue.safetensors"), Path("data/recommend/recommender.safetensors")):
+        shutil.copyfile(source, BUNDLE / source.name)
     save_judges(BUNDLE / "judges.safetensors", judges)
     make_bundle(params, metrics, pieces, reference_profile(openings, scores, pieces))
 

@@ -156,6 +156,26 @@ class Finetune(TrainingKnobs):
     rank: int = Field(ge=1)
 
 
+class Embed(_Section):
+    seed: int
+    inner: int = Field(ge=8)
+    width: int = Field(ge=8)
+    steps: int = Field(ge=1)
+    batch: int = Field(ge=2)
+    temperature: float = Field(gt=0)
+    rate: float = Field(gt=0)
+
+
+class Recommend(_Section):
+    seed: int
+    factors: int = Field(ge=1)
+    regularisation: float = Field(gt=0)
+    iterations: int = Field(ge=1)
+    fewest_events: int = Field(ge=0)
+    simulated_listeners: int = Field(ge=0)
+    faiss_past: int = Field(ge=0)
+
+
 class Evaluate(_Section):
     seed: int
     samples: int = Field(ge=2)
@@ -199,6 +219,8 @@ class Params(_Section):
     network: NetworkSize
     pretrain: Pretrain
     finetune: Finetune
+    embed: Embed
+    recommend: Recommend
     evaluate: Evaluate
     gate: Gate
     package: Package

@@ -18,6 +18,7 @@ from monitoring import metrics
 from serving.cancelling import AT_WORK
 from serving.errors import CODES, error_body, reshape
 from serving.schemas import ComposeRequest, EditRequest, ScoreRequest
+from serving.schemas_recommending import FeedbackRequest, RecommendRequest, SimilarRequest
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -25,8 +26,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-BODIES: dict[str, type[BaseModel]] = {"/v1/compose": ComposeRequest, "/v1/score": ScoreRequest, "/v1/edit": EditRequest}
-METHODS = {"/v1/compose": "POST", "/v1/edit": "POST", "/v1/score": "POST", "/v1/model": "GET", "/livez": "GET", "/readyz": "GET", "/healthz": "GET", "/metrics": "GET",
+BODIES: dict[str, type[BaseModel]] = {"/v1/compose": ComposeRequest, "/v1/score": ScoreRequest, "/v1/edit": EditRequest,
+                                      "/v1/similar": SimilarRequest, "/v1/recommend": RecommendRequest, "/v1/feedback": FeedbackRequest}
+METHODS = {"/v1/compose": "POST", "/v1/edit": "POST", "/v1/score": "POST", "/v1/similar": "POST", "/v1/recommend": "POST", "/v1/feedback": "POST", "/v1/model": "GET", "/livez": "GET", "/readyz": "GET", "/healthz": "GET", "/metrics": "GET",
            "/": "GET", "/docs.json": "GET", "/schema.json": "GET"}
 PREFIXES = ("/static_content/",)
 MAX_BODY = 3_000_000

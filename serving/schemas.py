@@ -11,11 +11,11 @@ MAX_CELLS = 256  # bars times tracks of one take: about 15 s on two cores, well 
 Word = Annotated[str, StringConstraints(max_length=64)]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
-class ControlValues(_Strict):
+class ControlValues(Strict):
     """Numbers asked of a track; None: left to the model. They are asked as classes (GET /v1/model lists them)."""
 
     density: float | None = Field(None, ge=0, le=48, description="notes per quarter")
@@ -28,7 +28,7 @@ class ControlValues(_Strict):
         return {name: value for name, value in self.model_dump().items() if value is not None}
 
 
-class BarControl(_Strict):
+class BarControl(Strict):
     """Density or polyphony of one bar of one track, both counted from 1."""
 
     bar: int = Field(ge=1)
@@ -37,7 +37,7 @@ class BarControl(_Strict):
     polyphony: float | None = Field(None, ge=0, le=64)
 
 
-class LockValues(_Strict):
+class LockValues(Strict):
     """Hard constraints: what is written keeps to them, whatever the model would like."""
 
     scale: Word | list[Annotated[int, Field(ge=0, le=11)]] = Field("", description="a key such as 'D dorian', or pitch classes (C is 0)")
@@ -46,7 +46,7 @@ class LockValues(_Strict):
     grid: Literal["", "1/4", "1/8", "1/8T", "1/16", "1/16T"] = Field("", description="every onset and length is a multiple of this note; T: triplet")
 
 
-class ComposeRequest(_Strict):
+class ComposeRequest(Strict):
     """What to write; everything left out is left to the model."""
 
     style: Word = Field("", description="a style of the training data, e.g. irish, chorale; see GET /v1/model")
@@ -76,7 +76,7 @@ class ComposeRequest(_Strict):
         return self
 
 
-class EditRequest(_Strict):
+class EditRequest(Strict):
     """A score, a region of it, one operation with its options. Options that the operation does not take are errors."""
 
     midi: Annotated[str, StringConstraints(max_length=MAX_SCORE_BASE64)] = Field("", description="standard MIDI file, base64; or name a parent")
@@ -126,7 +126,7 @@ class EditRequest(_Strict):
         return self
 
 
-class ScoreRequest(_Strict):
+class ScoreRequest(Strict):
     """A score to judge."""
 
     midi: Annotated[str, StringConstraints(min_length=4, max_length=MAX_SCORE_BASE64)] = Field(description="standard MIDI file, base64")

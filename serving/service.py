@@ -19,6 +19,7 @@ import torch
 from models.bundle import open_bundle
 from models.editing import NAMES
 from models.fill import ContractBroken
+from models.finding import Finder
 from models.labels import Labels
 from models.scorecard import Judged
 from monitoring import metrics
@@ -28,8 +29,10 @@ from serving.cancelling import AT_WORK
 from serving.editing import edit, edit_answer, read_upload, stored_score, without_text
 from serving.engine import Engine
 from serving.errors import Gone
+from serving.finding import check_item, compose_for, recommend, similar
 from serving.middleware import REQUEST_ID, CheckRequests, CountRequests, OneErrorShape, ServeMetrics
 from serving.schemas import MAX_TAKES, ComposeAnswer, ComposeRequest, EditAnswer, EditRequest, ModelAnswer, ScoreAnswer, Scorecard, ScoreRequest, TakeAnswer
+from serving.schemas_recommending import FeedbackAnswer, FeedbackRequest, RecommendAnswer, RecommendRequest, SimilarAnswer, SimilarRequest
 
 MODEL_TAG = Path(__file__).with_name("model_tag.txt").read_text().strip()  # ostinato:<first 16 digits of the bundle's digest>
 MODEL = MODEL_TAG.partition(":")[2]
@@ -38,6 +41,8 @@ REQUIREMENTS = Path(__file__).with_name("requirements.txt").read_text().split()
 DRIFT_EVERY_S = float(os.environ.get("OSTINATO_DRIFT_EVERY_S", "60"))
 DRIFT_WINDOW_H = float(os.environ.get("OSTINATO_DRIFT_WINDOW_H", "24"))
 DRIFT_ALPHA = float(os.environ.get("OSTINATO_DRIFT_ALPHA", "0.01"))
+CATALOGUE = Path(os.environ["OSTINATO_CATALOGUE"]) if os.environ.get("OSTINATO_CATALOGUE") else None  # the owner's own items, if there are any
+FAISS_PAST = int(os.environ.get("OSTINATO_FAISS_PAST", "200000"))
 DRIFT_MIN_ROWS = int(os.environ.get("OSTINATO_DRIFT_MIN_ROWS", "50"))
 logger = logging.getLogger("ostinato")
 
@@ -60,12 +65,13 @@ class Ostinato:
         self._engine = Engine(self._bundle)
         self._engine.warm_up()
         self._log = EventLog(Path(os.environ.get("OSTINATO_LOG", ".ostinato/log")))
+        self._finder = Finder(self._bundle, self._log, CATALOGUE, FAISS_PAST)
         metrics.INFO.labels(MODEL, self._bundle.lineage["licence"]).set(1)
         for valid in ("true", "false"):
             metrics.TAKES.labels(valid, MODEL)
         for operation in NAMES:
             metrics.EDITS.labels(operation, "broken", MODEL)  # at 0 from the start, so that the alert sees the first
-        self._stop = threading.Event()
+        self._stop, self._storing = threading.Event(), threading.Lock()
         threading.Thread(target=self._watch_drift, daemon=True).start()
         self._ready = True
 
@@ -147,6 +153,48 @@ class Ostinato:
         seconds = time.perf_counter() - begin
         self._append(Row("answer", "score", request_id, MODEL, 0, "input", seconds, card.nats_per_note, judged.opening, {"bars": judged.bars, "notes": judged.notes, "percentile": card.percentile}))
         return answer
+
+    @bentoml.api(route="/v1/similar")
+    def similar(self, request: SimilarRequest, /) -> SimilarAnswer:
+        """Pieces of the catalogue that are like a score or an item, and why."""
+        begin, request_id = time.perf_counter(), uuid.uuid4().hex
+        self._append(Row("request", "similar", request_id, MODEL, body={**request.model_dump(exclude={"midi"}), "midi_bytes": len(request.midi) * 3 // 4}))
+        with self._failures_logged("similar", request_id, 0):
+            found, searched = similar(self._finder, request)
+        body = {"found": [{"id": hit.item.id, "likeness": hit.likeness} for hit in found], "searched": searched}
+        self._append(Row("answer", "similar", request_id, MODEL, 0, seconds=time.perf_counter() - begin, body=body))
+        return SimilarAnswer(request_id=request_id, model=MODEL, found=found, searched=searched)
+
+    @bentoml.api(route="/v1/recommend")
+    def recommend(self, request: RecommendRequest, /) -> RecommendAnswer:
+        """Pieces for a taste, which part of the recommender spoke, and (compose) pieces written for it."""
+        begin, request_id = time.perf_counter(), uuid.uuid4().hex
+        self._append(Row("request", "recommend", request_id, MODEL, request.seed, body=request.model_dump()))
+        with self._failures_logged("recommend", request_id, request.seed):
+            found, taste, warnings = recommend(self._finder, request)
+            composed = compose_for(self._engine, self._finder, taste, request.takes, request.seed, request_id) if request.compose else []
+        seconds = time.perf_counter() - begin
+        for name in {part for each in found for part in each.spoke}:
+            metrics.SPOKE.labels(name, MODEL).inc(sum(each.spoke.get(name, 0.0) for each in found))
+        user = {"user": request.user} if request.user else {}
+        self._append(
+            Row("answer", "recommend", request_id, MODEL, request.seed, seconds=seconds, body={**user, "found": [{"id": each.item.id, "score": each.score, "spoke": each.spoke} for each in found], "warnings": warnings}),
+            *(Row("answer", "recommend", request_id, MODEL, each.seed, "output", seconds, each.scorecard.nats_per_note, {}, {**user, **each.model_dump()}, id=each.id) for each in composed),
+        )
+        return RecommendAnswer(request_id=request_id, model=MODEL, seed=request.seed, origin=self._bundle.recommender.origin, likes=len(taste.liked), dislikes=len(taste.disliked), found=found, composed=composed, warnings=warnings)
+
+    @bentoml.api(route="/v1/feedback")
+    def feedback(self, request: FeedbackRequest, /) -> FeedbackAnswer:
+        """Store one event of a listener; it is on disk before this answers."""
+        request_id = uuid.uuid4().hex
+        check_item(self._finder, request)
+        with self._storing:  # one at a time, so that two of one key cannot both be the first
+            listener = self._finder.listeners.of(request.user)
+            stored = not (request.key and listener is not None and request.key in listener.keys)
+            if stored:
+                self._append(Row("feedback", "feedback", request_id, MODEL, body=request.model_dump(exclude_none=True)))
+        metrics.FEEDBACK.labels(request.event if stored else "duplicate", MODEL).inc()
+        return FeedbackAnswer(request_id=request_id, model=MODEL, stored=stored)
 
     @bentoml.api(route="/v1/model", input_spec=None)
     def model(self) -> ModelAnswer:

@@ -40,7 +40,7 @@ def test_metric_labels_come_from_closed_sets_and_gauges_state_their_mode() -> No
 
     from monitoring import metrics
 
-    allowed = {"endpoint", "status", "model", "valid", "side", "descriptor", "licence", "operation", "contract"}
+    allowed = {"endpoint", "status", "model", "valid", "side", "descriptor", "licence", "operation", "contract", "event", "part"}
     for name, value in vars(metrics).items():
         if hasattr(value, "_labelnames"):
             assert set(value._labelnames) <= allowed, name

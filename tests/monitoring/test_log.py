@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from monitoring.log import EventLog, Row
+from monitoring.log import EventLog, Row, feedback_once
 
 
 def row(n: int = 0) -> Row:
@@ -51,7 +51,7 @@ def test_a_cut_last_line_is_passed_over_and_the_next_row_is_whole(tmp_path: Path
 
 
 def test_what_was_appended_survives_a_kill(tmp_path: Path) -> None:
-    code = f"import os, signal; from pathlib import Path; from monitoring.log import EventLog, Row; EventLog(Path({str(tmp_path)!r})).append(Row('answer','score','r','m')); os.kill(os.getpid(), signal.SIGKILL)"
+    code = f"import os, signal; from pathlib import Path; from monitoring.log import EventLog, Row, feedback_once; EventLog(Path({str(tmp_path)!r})).append(Row('answer','score','r','m')); os.kill(os.getpid(), signal.SIGKILL)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == -9
     assert [r.request_id for r in EventLog(tmp_path).rows()] == ["r"]
 
@@ -83,3 +83,54 @@ def test_every_row_is_one_json_line_of_one_schema(tmp_path: Path) -> None:
     log.append(row(1), Row("request", "compose", "x", "m", body={"style": "irish"}))
     lines = [json.loads(line) for line in next(tmp_path.glob("*.jsonl")).read_text().splitlines()]
     assert lines[0].keys() == lines[1].keys()
+
+
+def feedback(user: str, n: int, key: str = "") -> Row:
+    return Row("feedback", "feedback", f"f{n}", "m", body={"user": user, "item": f"i{n}", "event": "like", "key": key})
+
+
+def test_a_forgotten_user_is_gone_and_all_else_stays(tmp_path: Path) -> None:
+    log = EventLog(tmp_path)
+    log.append(feedback("ann", 1), feedback("bob", 2), row(3), feedback("ann", 4), feedback("annabel", 5))
+    assert log.forget("ann") == 2
+    assert [r.request_id for r in log.rows()] == ["f2", "r3", "f5"]
+    assert b'"ann"' not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert log.forget("ann") == 0
+    log.append(feedback("bob", 6))
+    assert [r.request_id for r in log.rows()][-1] == "f6"
+
+
+def _forget_often(folder: Path) -> None:
+    for _ in range(50):
+        EventLog(folder).forget("ann")
+
+
+def test_forgetting_while_others_append_loses_nothing(tmp_path: Path) -> None:
+    EventLog(tmp_path).append(*(feedback("ann", n) for n in range(5)))
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_append_many, args=(tmp_path, who)) for who in range(2)] + [context.Process(target=_forget_often, args=(tmp_path,))]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    found = list(EventLog(tmp_path).rows())
+    assert len({r.request_id for r in found}) == len(found) == 400
+
+
+def test_a_key_counts_once_for_each_user(tmp_path: Path) -> None:
+    log = EventLog(tmp_path)
+    log.append(feedback("ann", 1, "k"), feedback("ann", 2, "k"), feedback("bob", 3, "k"), feedback("ann", 4), feedback("ann", 5))
+    assert [r.request_id for r in feedback_once(log.rows())] == ["f1", "f3", "f4", "f5"]
+
+
+def test_news_are_what_came_since_and_everything_after_a_file_was_replaced(tmp_path: Path) -> None:
+    log, places, again = EventLog(tmp_path), dict[str, tuple[int, int]](), list[int]()
+    log.append(feedback("ann", 1), feedback("bob", 2))
+    assert len(list(log.news(places, lambda: again.append(1)))) == 2
+    assert list(log.news(places, lambda: again.append(1))) == []
+    log.append(feedback("bob", 3))
+    assert [r.request_id for r in log.news(places, lambda: again.append(1))] == ["f3"]
+    assert not again
+    log.forget("ann")
+    assert [r.request_id for r in log.news(places, lambda: again.append(1))] == ["f2", "f3"]
+    assert again == [1]
