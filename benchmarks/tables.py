@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks import report
 
-PAGES = (Path("README.md"), Path("docs/finetune.md"), Path("docs/editing.md"), Path("docs/recommend.md"), *sorted(Path("docs/decisions").glob("*.md")))
+PAGES = (Path("README.md"), Path("docs/finetune.md"), Path("docs/editing.md"), Path("docs/recommend.md"), Path("docs/align.md"), *sorted(Path("docs/decisions").glob("*.md")))
 
 
 def benchmark_table(script: str) -> str:

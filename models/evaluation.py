@@ -11,6 +11,7 @@ from models.decoding import Decoder
 from models.fill import FillRequest
 from models.labelling import Labeller, train_labeller
 from models.obedience import cell_obedience, class_obedience, label_obedience
+from models.rollouts import opening
 from models.sampling import Sample, key_obeyed, write_samples
 from models.shards import Shard
 from models.tokens import CellTokenizer
@@ -72,6 +73,13 @@ def labellers(train: Shard, test: Shard, tokenizer: CellTokenizer, bars: int, mo
             judges[kind] = train_labeller(*sides[0])
             accuracy[kind] = round(judges[kind].accuracy(*sides[1]), 4)
     return judges, accuracy
+
+
+def half_judges(train: Shard, tokenizer: CellTokenizer, bars: int) -> dict[str, Labeller]:
+    """A classifier of style for rewards, from every second train piece: what is learned from it can then be judged by those of `labellers`, which saw others too."""
+    known = [i for i, record in enumerate(train.records) if record["style"]][::2]
+    labels = [train.records[i]["style"] for i in known]
+    return {"style": train_labeller([opening(train, tokenizer, i, bars) for i in known], labels)} if len(set(labels)) > 1 else {}
 
 
 def obedience(

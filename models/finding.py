@@ -16,9 +16,9 @@ from models.bundle import Bundle
 from models.catalogue import Catalogue, Filters, Hit, Item
 from models.embedding import embed_score, piece_vector
 from models.explaining import Why, explain
-from models.interactions import Interaction, Taste, taste_of
+from models.interactions import EVENTS, Interaction, Taste, taste_of
 from models.passage import with_known_programs
-from models.recommender import diverse
+from models.recommender import PARTS, diverse
 from models.tokens import NotRepresentable
 from music.descriptors import describe, histograms
 from music.errors import UnreadableScore
@@ -101,7 +101,8 @@ class Listeners:
             if key and key in mine.keys:
                 continue
             mine.keys.add(key)
-            mine.events.append(Interaction(str(body.get("user", "")), str(body.get("item", "")), str(body.get("event", "")), float(body.get("value") or 0.0), row.time))
+            if body.get("event") in EVENTS:  # others compare two answers
+                mine.events.append(Interaction(str(body.get("user", "")), str(body.get("item", "")), str(body["event"]), float(body.get("value") or 0.0), row.time))
 
     def of(self, user: str) -> Listener | None:
         with self._lock:
@@ -159,7 +160,7 @@ class Finder:
         parts = model.parts(catalogue, self.rows, taste, *self._outside(taste))
         score = model.score(parts, count)
         allowed = self._allowed(filters, taste.disliked if repeat else list(taste.weights))
-        chosen = diverse(score, catalogue.vectors, allowed, k, diversity, exploration, seed)
+        chosen = diverse(score, catalogue.vectors, allowed, k, diversity, exploration, seed, unheard=parts[:, PARTS.index("unheard")] > 0)
         if len(chosen) < k:
             warnings.append(f"only {len(chosen)} items passed the filters and were not met before")
         liked = [catalogue.row_of[item] for item in taste.liked if item in catalogue.row_of]

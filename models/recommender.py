@@ -117,16 +117,23 @@ def fold_in(gram: np.ndarray, factors: np.ndarray, rows: np.ndarray, weights: np
     return np.asarray(np.linalg.solve(matrix, (mine * (confidence * (weights > 0))[:, None]).sum(axis=0)), dtype=np.float32)
 
 
-def diverse(score: np.ndarray, vectors: np.ndarray, allowed: np.ndarray, k: int, diversity: float, exploration: float, seed: int, pool: int = 300) -> list[int]:
+def diverse(
+    score: np.ndarray, vectors: np.ndarray, allowed: np.ndarray, k: int, diversity: float, exploration: float, seed: int, pool: int = 300, unheard: np.ndarray | None = None
+) -> list[int]:  # fmt: skip
     """Rows to show. Maximal marginal relevance (Carbonell & Goldstein 1998) over the best `pool`: diversity 0 is by score alone, 1 by unlikeness alone.
 
-    exploration: share of places given to items drawn from the pool at random, weighted by rank, so that what was never shown can be.
+    exploration: share of places given to items drawn at random, weighted by rank, half of them from those that nobody has met (`unheard`, bool (N,)),
+    so that what was never shown can be.
     """
     count = min(k, int(allowed.sum()))
     if not count:
         return []
     ranked = np.where(allowed, score, -np.inf)
-    best = np.argsort(-ranked, kind="stable")[: min(max(pool, 4 * k), int(allowed.sum()))]
+    order = np.argsort(-ranked, kind="stable")[: int(allowed.sum())]
+    fresh = order[unheard[order]][:pool] if unheard is not None and exploration else order[:0]
+    best = np.unique(np.concatenate([order[: max(pool, 4 * k)], fresh]))
+    best = best[np.argsort(-ranked[best], kind="stable")]
+    new = np.isin(best, fresh)
     relevance = score[best]
     span = float(relevance.max() - relevance.min())
     relevance = (relevance - relevance.min()) / span if span > 0 else np.ones(len(best))
@@ -138,7 +145,8 @@ def diverse(score: np.ndarray, vectors: np.ndarray, allowed: np.ndarray, k: int,
     for place in range(count):
         worth = np.where(left, (1 - diversity) * relevance - diversity * alike, -np.inf)
         if explored[place]:
-            chances = left / np.arange(1, len(best) + 1)
+            some = left & new if (left & new).any() and random.random() < 0.5 else left
+            chances = some / np.maximum(np.cumsum(some), 1)
             at = int(random.choice(len(best), p=chances / chances.sum()))
         else:
             at = int(worth.argmax())

@@ -51,6 +51,22 @@ def learning_rate_factor(progress: float, warmup: float) -> float:
     return 0.1 + 0.45 * (1 + math.cos(math.pi * min((progress - warmup) / (1 - warmup), 1.0)))
 
 
+class ValidPieces:
+    """Pieces of the valid split that are looked at during training. `told`: with their labels given; `collections`: only these, where there are any."""
+
+    def __init__(self, valid: Shard, tokenizer: CellTokenizer, told: bool, collections: Sequence[str] = ()) -> None:
+        mine = [i for i, record in enumerate(valid.records) if not collections or record["collection"] in collections]
+        pool = mine or list(range(len(valid)))
+        chosen = pool[:: max(len(pool) // VALID_PIECES, 1)]
+        self._tokenizer = tokenizer
+        self._pieces = [(valid.piece(i), valid.bar_starts(i)) for i in chosen]
+        self._notes = [int(valid.records[i]["notes"]) for i in chosen]
+        self._labels = [valid.labels(i) for i in chosen] if told else None
+
+    def nats_per_note(self, network: Network) -> float:
+        return nats_per_note(piece_nats(network, self._tokenizer, self._pieces, self._labels), self._notes)
+
+
 class Training(pl.LightningModule):
     """Cross-entropy of the tokens that are the network's own. What is given (controls, kept cells) is read, not predicted.
 
@@ -68,14 +84,9 @@ class Training(pl.LightningModule):
             self.network.load_state_dict(weights)
         if rank:
             add_low_rank(self.network, rank)
-        self._tokenizer, self._clock, self._rank = tokenizer, clock, rank
+        self._clock, self._rank = clock, rank
         self._matrix_rate, self._learning_rate, self._warmup, self._weight_decay, self._max_steps = matrix_rate, learning_rate, warmup, weight_decay, max_steps
-        mine = [i for i, record in enumerate(valid.records) if not collections or record["collection"] in collections]
-        pool = mine or list(range(len(valid)))
-        chosen = pool[:: max(len(pool) // VALID_PIECES, 1)]
-        self._valid_pieces = [(valid.piece(i), valid.bar_starts(i)) for i in chosen]
-        self._valid_notes = [int(valid.records[i]["notes"]) for i in chosen]
-        self._valid_labels = [valid.labels(i) for i in chosen] if told else None
+        self._valid = ValidPieces(valid, tokenizer, told, collections)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return MuonAdamW(self.network, matrix_rate=self._matrix_rate, rate=self._learning_rate, weight_decay=self._weight_decay, thin=self._rank > 0)
@@ -107,8 +118,7 @@ class Training(pl.LightningModule):
         self._epoch_start = time.monotonic()
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
-        nats = piece_nats(self.network, self._tokenizer, self._valid_pieces, self._valid_labels)
-        self.log("valid_nats_per_note", nats_per_note(nats, self._valid_notes), prog_bar=True, batch_size=1)
+        self.log("valid_nats_per_note", self._valid.nats_per_note(self.network), prog_bar=True, batch_size=1)
 
 
 class Windows(pl.LightningDataModule):

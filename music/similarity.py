@@ -29,6 +29,12 @@ def ngram_codes(lines: Sequence[np.ndarray], n: int) -> np.ndarray:
     return np.unique(np.concatenate(grams)) if grams else np.zeros(0, dtype=np.int64)
 
 
+def distinct_ngrams(lines: Sequence[np.ndarray], n: int) -> float:
+    """Distinct n-grams of interval codes over all n-grams of all lines together: 1 where none comes twice (Li et al. 2016). 0 where there is none."""
+    total = sum(max(len(line) - n + 1, 0) for line in lines)
+    return len(ngram_codes(lines, n)) / total if total else 0.0
+
+
 def similar_pairs(grams: Sequence[np.ndarray], threshold: float, *, containment: bool = False) -> np.ndarray:
     """Pairs (i, j), i < j, whose n-gram sets reach `threshold`: Jaccard, or with `containment` overlap / smaller set. int64 (p, 2).
 

@@ -51,21 +51,59 @@ class VoiceLeading:
         return VoiceLeading(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
 
 
+@dataclass(frozen=True)
+class Parallel:
+    """Two voices that move from one perfect fifth (octave, unison) to another. step: of the grid, to which they move."""
+
+    step: int
+    high: int
+    low: int
+    octave: bool
+
+
+def parallels(grid: np.ndarray) -> list[Parallel]:
+    """Every parallel fifth and octave of a voice grid (steps, voices)."""
+    found = []
+    for high, low, move, interval in _pairs(grid):
+        for octave, size in ((False, 7), (True, 0)):
+            hit = np.flatnonzero(move & (interval[1:] == size) & (interval[:-1] == size)) + 1
+            found += [Parallel(step, high, low, octave) for step in hit.tolist()]
+    return found
+
+
+def parallel_pitches(grid: np.ndarray, step: int, low: int) -> dict[int, int]:
+    """Pitches with which voice `low`, moving to `step` of a voice grid, would make parallel fifths or octaves with voices above it: {pitch: how many}."""
+    found: dict[int, int] = {}
+    before = int(grid[step - 1, low]) if step else SILENT
+    for high in range(low):
+        then, now = (int(grid[step - 1, high]), int(grid[step, high])) if step else (SILENT, SILENT)
+        if SILENT in (before, then, now) or then == now or (size := abs(then - before) % 12) not in (0, 7):
+            continue
+        for pitch in range(128):
+            if pitch != before and abs(now - pitch) % 12 == size:
+                found[pitch] = found.get(pitch, 0) + 1
+    return found
+
+
+def _pairs(grid: np.ndarray) -> list[tuple[int, int, np.ndarray, np.ndarray]]:
+    """(high voice, low voice, steps at which both move on, interval mod 12 of each step) of every two voices."""
+    rows = []
+    for high in range(grid.shape[1]):
+        for low in range(high + 1, grid.shape[1]):
+            a, b = grid[:, high], grid[:, low]
+            both = (a != SILENT) & (b != SILENT)
+            rows.append((high, low, both[1:] & both[:-1] & (a[1:] != a[:-1]) & (b[1:] != b[:-1]), np.abs(a - b) % 12))
+    return rows
+
+
 def voice_leading(score: Score, ticks: int) -> VoiceLeading:
     """Voice leading of a score of four voices, looked at every `ticks` ticks. A parallel: a perfect fifth (octave, unison) between two voices that both move on to another."""
     grid = voice_grid(score, ticks)
-    moves = fifths = octaves = crossings = 0
-    voices = grid.shape[1]
-    for high in range(voices):
-        for low in range(high + 1, voices):
-            a, b = grid[:, high], grid[:, low]
-            both = (a != SILENT) & (b != SILENT)
-            crossings += int((both & (a < b)).sum()) if low == high + 1 else 0
-            move = both[1:] & both[:-1] & (a[1:] != a[:-1]) & (b[1:] != b[:-1])
-            moves += int(move.sum())
-            interval = np.abs(a - b) % 12
-            fifths += int((move & (interval[1:] == 7) & (interval[:-1] == 7)).sum())
-            octaves += int((move & (interval[1:] == 0) & (interval[:-1] == 0)).sum())
+    found = parallels(grid)
+    octaves = sum(each.octave for each in found)
+    moves = sum(int(move.sum()) for _, _, move, _ in _pairs(grid))
+    above, below = grid[:, :-1], grid[:, 1:]
+    crossings = int(((above != SILENT) & (below != SILENT) & (above < below)).sum())
     notes = [note_array(track)[:, 2] for track in score.tracks]
     out = sum(int(((pitch < low) | (pitch > high)).sum()) for pitch, (low, high) in zip(notes, COMPASS, strict=False))
-    return VoiceLeading(moves, fifths, octaves, len(grid), crossings, out, sum(len(pitch) for pitch in notes))
+    return VoiceLeading(moves, len(found) - octaves, octaves, len(grid), crossings, out, sum(len(pitch) for pitch in notes))

@@ -111,7 +111,7 @@ def _finetune(bundle: Bundle, folder: Path, name: str, licence: str, style: str,
     set_base(bundle)
     write_params(
         {"name": name, "kind": "folder", "path": f"{SCORES}/{name}", "licence": licence, **({"style": style} if style else {})},
-        {"pretrain.start": "base", "pretrain.start_only": True, "network.size": bundle.lineage["network"], "finetune.collections": [name], "finetune.method": method, "finetune.time_budget_min": minutes},
+        {"pretrain.start": "base", "pretrain.start_only": True, "network.size": bundle.lineage["network"], "finetune.collections": [name], "finetune.method": method, "finetune.time_budget_min": minutes, "align.method": "none"},
     )
     print(f"{len(files)} scores in {SCORES / name}; starting from bundle {bundle.tag}", flush=True)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"

@@ -13,6 +13,26 @@ USE = {
 }
 
 
+def alignment_section(table: dict[str, Any]) -> str:
+    """What alignment changed, or nothing where there was none."""
+    if not table:
+        return ""
+    rows = "\n".join(f"| {name} | {row['real']:.3f} | {row['before']:.3f} | {row['after']:.3f} | {row['low']:+.3f} to {row['high']:+.3f} |" for name, row in table["parts"].items())
+    kept, reward, nats = table["kept_out"], table["reward"], table["nats_per_note"]
+    return f"""### Alignment: {table['prompts']} held-out prompts, before and after
+
+| | real music | before | after | change of worth, 95 % |
+|---|---|---|---|---|
+| reward (0 to 1) | {reward['real']:.3f} | {reward['before']:.3f} | {reward['after']:.3f} | {reward['low']:+.3f} to {reward['high']:+.3f} |
+{rows}
+| {kept['name']} (not trained on) | {kept['real']:.3f} | {kept['before']:.3f} | {kept['after']:.3f} | {kept['low']:+.3f} to {kept['high']:+.3f} |
+
+Nats per note of the test split {nats['before']:.3f} -> {nats['after']:.3f}; distinct 4-grams {table['distinct']['before']:.3f} -> {table['distinct']['after']:.3f};
+overlap of descriptors {table['overlap']['before']:.3f} -> {table['overlap']['after']:.3f}.
+
+"""
+
+
 def write_model_card(path: Path, metrics: dict[str, Any], lineage: dict[str, Any]) -> None:
     """Markdown with what the model is, what it was trained on, what it may be used for, and what was measured."""
     sources = "\n".join(f"| {name} | {row['pieces']} | {row['licence']} |" for name, row in lineage["collections"].items())
@@ -25,7 +45,7 @@ def write_model_card(path: Path, metrics: dict[str, Any], lineage: dict[str, Any
 
 A decoder-only transformer ({training['parameters']:,} parameters, size `{lineage['network']}`) that writes symbolic music cell by cell, trained from
 nothing on the scores below for {training['pretrain']['minutes']} minutes, then for {training['finetune']['minutes']} minutes with what each is
-({training['steps']} steps in all).
+and for {training['align']['minutes']} minutes on its own takes, judged by rewards ({training['steps']} steps in all).
 
 **Licence class: {lineage['licence']}** (the strictest of its data): {USE[lineage['licence']]}.
 
@@ -68,7 +88,7 @@ Chance: the asked values dealt out at random. Not asked: pieces in the same metr
 |---|---|---|---|
 {form}
 
-## Limits
+{alignment_section(metrics.get("alignment", {}))}## Limits
 
 It knows the styles, metres and instruments of its data and no others. It learned mostly from dance tunes: long forms, dynamics and
 lyrics are beyond it. A sample may repeat a traditional phrase; `samples/index.json` names the nearest training piece of each.

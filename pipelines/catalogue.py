@@ -14,7 +14,7 @@ import typer
 from filelock import FileLock
 
 from music.score import to_midi
-from pipelines.files import StageError, whole_file, write_parquet
+from pipelines.files import StageError, plain_errors, whole_file, write_parquet
 from pipelines.tracking import home
 
 if TYPE_CHECKING:
@@ -105,8 +105,8 @@ def add(
     from music.errors import UnreadableScore
     from music.readers import Reading, read_file
     from music.score import Limits, normalise
-    from pipelines.cli import champion_bundle, plain_errors
     from pipelines.params import LICENCE_CLASSES
+    from pipelines.registry import champion_bundle
 
     with plain_errors():
         if licence not in LICENCE_CLASSES:
@@ -155,7 +155,7 @@ def add(
 @catalogue.command()
 def remove(ids: Annotated[list[str], typer.Argument(help="items, your own or those that came with the model")]) -> None:
     """Take pieces out; a running service stops offering them at once. `add` or `restore` brings them back."""
-    from pipelines.cli import champion_bundle, plain_errors
+    from pipelines.registry import champion_bundle
 
     with plain_errors():
         bundle = champion_bundle()[1]
@@ -172,8 +172,6 @@ def remove(ids: Annotated[list[str], typer.Argument(help="items, your own or tho
 @catalogue.command()
 def restore(ids: list[str]) -> None:
     """Offer removed pieces again."""
-    from pipelines.cli import plain_errors
-
     with plain_errors(), FileLock(folder() / "lock"):
         missing = [i for i in ids if i not in removed()]
         if missing:
@@ -184,7 +182,7 @@ def restore(ids: list[str]) -> None:
 @catalogue.command()
 def find(text: str = "", most: int = 20) -> None:
     """Items whose id, composer or labels hold a text."""
-    from pipelines.cli import champion_bundle, plain_errors
+    from pipelines.registry import champion_bundle
 
     with plain_errors():
         bundle = champion_bundle()[1]
@@ -215,8 +213,8 @@ def similar(
     """Pieces of the catalogue that are like a piece, and why."""
     from models.catalogue import Filters
     from models.finding import Unanswerable
-    from pipelines.cli import champion_bundle, plain_errors
     from pipelines.editing import read_cells, span
+    from pipelines.registry import champion_bundle
 
     with plain_errors():
         bundle = champion_bundle()[1]
@@ -248,7 +246,7 @@ def recommend(
     """Pieces of the catalogue for a taste, and which part of the recommender spoke."""
     from models.catalogue import Filters
     from models.finding import Unanswerable
-    from pipelines.cli import champion_bundle, plain_errors
+    from pipelines.registry import champion_bundle
 
     with plain_errors():
         bundle = champion_bundle()[1]

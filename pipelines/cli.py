@@ -4,31 +4,17 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from pipelines import catalogue, editing, feedback
-from pipelines.files import StageError
-from pipelines.params import ParamsError, load_params
+from pipelines import catalogue, editing, feedback, improving, rating
+from pipelines.files import StageError, plain_errors
+from pipelines.params import load_params
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 BUNDLE = Path("bundle")
-
-
-@contextmanager
-def plain_errors() -> Iterator[None]:
-    """What a person can mend is one line and exit code 1."""
-    from models.errors import BundleError
-
-    try:
-        yield
-    except (StageError, ParamsError, BundleError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
 
 
 @app.command()
@@ -138,19 +124,11 @@ def versions() -> None:
             typer.echo(f"  {row['time']}  {row['action']:<11} {row['from'] or '-'} -> {row['to'] or '-'}{candidate}  {row['who']}: {row['reason']}")
 
 
-def champion_bundle() -> tuple[Any, Any]:
-    from pipelines import registry
-
-    version = registry.champion()
-    if version is None:
-        raise StageError("there is no champion yet: run `make repro`, or `ostinato register` and `ostinato promote` after `dvc repro`")
-    return version, registry.bundle_of(version)
-
-
 def _package() -> str:
     from pipelines import package as packaging
+    from pipelines import registry
 
-    version, bundle = champion_bundle()
+    version, bundle = registry.champion_bundle()
     tag = packaging.build(bundle, load_params().package.licences_served, str(version.number))
     packaging.image_context(tag)
     return tag
@@ -166,10 +144,13 @@ def package() -> None:
 
 
 @app.command()
-def serve(port: int = 3000, host: str = "127.0.0.1", workers: int = 1) -> None:
+def serve(
+    port: int = 3000, host: str = "127.0.0.1", workers: int = 1,
+    rival: Annotated[str, typer.Option(help="also load another version (its number, `previous` or `challenger`), which /v1/pair sets against the champion")] = "",
+) -> None:  # fmt: skip
     """Serve the champion's bento (built if need be)."""
     from pipelines import registry
-    from pipelines.package import bento_environment, bento_tag_of, is_built
+    from pipelines.package import bento_tag_of, is_built, serving_environment
     from pipelines.tracking import home
 
     with plain_errors():
@@ -183,7 +164,7 @@ def serve(port: int = 3000, host: str = "127.0.0.1", workers: int = 1) -> None:
         tag = bento_tag_of(version.digest) if version else ""
         if not tag or not is_built(tag):
             tag = _package()
-        environment = bento_environment()
+        environment = serving_environment(port)
         environment.setdefault("OSTINATO_LOG", str(home() / "log"))
         drift = load_params().drift
         environment.setdefault("OSTINATO_DRIFT_ALPHA", str(drift.alpha))
@@ -191,6 +172,8 @@ def serve(port: int = 3000, host: str = "127.0.0.1", workers: int = 1) -> None:
         environment.setdefault("OSTINATO_DRIFT_WINDOW_H", str(drift.window_hours))
         environment.setdefault("OSTINATO_CATALOGUE", str(catalogue.folder()))
         environment.setdefault("OSTINATO_FAISS_PAST", str(load_params().recommend.faiss_past))
+        if rival:
+            environment["OSTINATO_RIVAL"] = str(registry.bundle_of(registry.named(rival)).folder.resolve())
         if version:
             catalogue.sync(registry.bundle_of(version))
         typer.echo(f"serving {tag} on http://{host}:{port}")
@@ -205,10 +188,11 @@ def drift(
     """Compare the log with the champion's reference profile."""
     from monitoring.drift import descriptor_columns, find_drift, rows_on
     from monitoring.log import EventLog
+    from pipelines import registry
     from pipelines.tracking import home
 
     with plain_errors():
-        _, bundle = champion_bundle()
+        _, bundle = registry.champion_bundle()
         folder = log or Path(os.environ.get("OSTINATO_LOG", home() / "log"))
         if not folder.is_dir():
             raise StageError(f"no log in {folder}: serve and ask for something first, or name the folder with --log")
@@ -233,10 +217,10 @@ def finetune(
     minutes: Annotated[float, typer.Option(help="minutes of training")] = 8.0,
 ) -> None:
     """Fine-tune the champion on a folder of scores (docs/finetune.md); then `ostinato register` and `ostinato promote`."""
-    from pipelines import adapt
+    from pipelines import adapt, registry
 
     with plain_errors():
-        _, bundle = champion_bundle()
+        _, bundle = registry.champion_bundle()
         adapt.finetune(bundle, folder, name, licence, style, method, minutes)
         typer.echo("a new bundle is in bundle/; next: ostinato register, ostinato promote")
 
@@ -250,11 +234,12 @@ def export(
     """Write the weights for other engines."""
     from models.bundle import open_bundle
     from models.huggingface import export as export_hf
+    from pipelines import registry
 
     with plain_errors():
         if kind != "hf":
             raise StageError(f"format {kind!r} is not known; there is hf")
-        chosen = open_bundle(bundle) if bundle else champion_bundle()[1]
+        chosen = open_bundle(bundle) if bundle else registry.champion_bundle()[1]
         for path in export_hf(chosen.network, chosen.tokenizer, target):
             typer.echo(path)
 
@@ -274,6 +259,8 @@ app.command()(editing.history)
 app.command()(feedback.snapshot)
 app.command("interactions")(feedback.import_interactions)
 app.command()(feedback.forget)
+app.command()(rating.rate)
+app.command()(improving.improve)
 app.add_typer(catalogue.catalogue, name="catalogue")
 app.command()(catalogue.similar)
 app.command()(catalogue.recommend)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.files import StageError, write_bytes
+from pipelines.files import StageError, plain_errors, write_bytes
 
 REACH = "e.g. 5-8 or 3; left out: all"
 
@@ -56,7 +56,7 @@ def edit(
         "axis": axis, "pitch": pitch, "fit": fit, "guidance": guidance, "temperature": temperature,
     }.items() if value not in (None, "", False, [])}  # fmt: skip
     controls = {name: value for name, value in {"density": density, "note_length": note_length, "syncopation": syncopation, "polyphony": polyphony}.items() if value is not None}
-    from pipelines.cli import champion_bundle, plain_errors
+    from pipelines.registry import champion_bundle
 
     with plain_errors():
         _check_operation(operation, [*given, *(["controls"] if controls else [])])
@@ -184,7 +184,6 @@ def history(
     import base64
 
     from monitoring.log import EventLog
-    from pipelines.cli import plain_errors
     from pipelines.tracking import home
 
     with plain_errors():

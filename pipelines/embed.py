@@ -31,7 +31,7 @@ from pipelines.training import TOKENS, load_weights
 if TYPE_CHECKING:
     from symusic import Score
 
-TRAINED, SCORES, OUT = Path("data/finetune"), Path("data/prepared/scores.parquet"), Path("data/embed")
+TRAINED, SCORES, OUT = Path("data/align"), Path("data/prepared/scores.parquet"), Path("data/embed")
 CHUNK = 100
 
 

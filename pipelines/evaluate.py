@@ -13,14 +13,17 @@ import numpy as np
 import pyarrow.parquet as pq
 from symusic import Score
 
+from models.alignment import compare
 from models.bundle import save_melodies, seal
 from models.decoding import Decoder
 from models.evaluation import ask_of_cells, labellers, melodies_of, obedience, originality, structure, write_form_samples, write_unasked
-from models.labelling import save_judges
+from models.labelling import Judges, save_judges
 from models.network import Network
 from models.ngram import NgramModel, best_order
 from models.onnx_decoder import OnnxDecoder
 from models.onnx_graph import build_graph
+from models.rewards import Heard
+from models.rollouts import Writer, opening, prompts_like
 from models.sampling import NgramDecoder, Sample, requests_like, write_samples
 from models.scoring import decoder_nats, nats_per_note, piece_nats
 from models.shards import Shard, data_digest
@@ -34,9 +37,10 @@ from pipelines.card import write_model_card
 from pipelines.files import run_stage, write_csv, write_json
 from pipelines.listening import save_samples
 from pipelines.params import LICENCE_CLASSES, Evaluate, Params, load_params
+from pipelines.rewarding import load_rewards
 from pipelines.training import load_weights
 
-TOKENS, TRAINED = Path("data/tokens"), Path("data/finetune")
+TOKENS, BEFORE, TRAINED = Path("data/tokens"), Path("data/finetune"), Path("data/align")
 METRICS, PLOTS, BUNDLE = Path("reports/metrics.json"), Path("reports/plots"), Path("bundle")
 MOST_LOST, DECODED_PIECES, DECODED_TOKENS = 0.005, 40, 300  # of 8-bit decoding against fp32
 CONTEXT = 512  # of the n-gram's histories; it looks back by its order only
@@ -90,10 +94,10 @@ def lineage(params: Params) -> dict[str, Any]:
 
 
 def training_report() -> dict[str, Any]:
-    """Steps, minutes and the best look at the valid split of both training stages."""
-    both = {stage: json.loads((Path("data") / stage / "training.json").read_text()) for stage in ("pretrain", "finetune")}
-    kept = {stage: {name: row[name] for name in ("steps", "minutes", "valid_nats_per_note")} for stage, row in both.items()}
-    return {**kept, "parameters": both["finetune"]["parameters"], "minutes": round(sum(row["minutes"] for row in both.values()), 2), "steps": sum(row["steps"] for row in both.values())}
+    """Steps and minutes of the training stages, and the best look at the valid split of each."""
+    stages = {stage: json.loads((Path("data") / stage / "training.json").read_text()) for stage in ("pretrain", "finetune", "align")}
+    kept = {stage: {name: row[name] for name in ("steps", "minutes", "valid_nats_per_note", "valid_held_reward") if name in row} for stage, row in stages.items()}
+    return {**kept, "parameters": stages["align"]["parameters"], "minutes": round(sum(row["minutes"] for row in stages.values()), 2), "steps": sum(row["steps"] for row in stages.values())}
 
 
 def split_digest(split: str) -> str:
@@ -145,6 +149,23 @@ def write_all_samples(decoder: Decoder, ngram: NgramModel, tokenizer: CellTokeni
     }  # fmt: skip
 
 
+def alignment(params: Params, network: Network, tokenizer: CellTokenizer, test: Shard, ngram: NgramModel, judges: Judges, runs: RunIndex) -> dict[str, Any]:
+    """The network before and after `align` on held-out prompts; {} where align did nothing."""
+    if params.align.method == "none":
+        return {}
+    before, rewards = load_network(BEFORE), load_rewards(TRAINED, runs)
+    bars, seed = params.align.bars, params.evaluate.seed
+    prompts = prompts_like(test, tokenizer, count=params.evaluate.prompts, bars=bars, seed=seed, top_p=params.evaluate.top_p)
+    writer = Writer(tokenizer, network.config)
+    takes = [writer.write(side.state_dict(), prompts) for side in (before, network)]
+    real = [Heard(opening(test, tokenizer, i, bars), test.labels(i)) for i in range(len(test))]
+    table = compare(takes[0], takes[1], real, rewards, ngram, tokenizer, judges, runs, seed)
+    bodies = [(test.piece(i), test.bar_starts(i)) for i in range(len(test))]
+    notes = [int(record["notes"]) for record in test.records]
+    nats = {name: nats_per_note(piece_nats(side, tokenizer, bodies), notes) for name, side in (("before", before), ("after", network))}
+    return {**table, "nats_per_note": {**{name: round(value, 4) for name, value in nats.items()}, "ratio": round(nats["after"] / nats["before"], 4)}}
+
+
 def main() -> None:
     params = load_params()
     knobs = params.evaluate
@@ -173,7 +194,8 @@ def main() -> None:
     train_openings = [first_bars(tokenizer.decode_ids(shards["train"].piece(int(i))), knobs.sample_bars) for i in drawn]
     likeness = {name: overlap(openings, group, knobs.seed) for name, group in (("model", scores), ("ngram", theirs), ("train", train_openings))}
     lines, owners = melodies_of(shards["train"], tokenizer)
-    copied = originality(scores, openings, RunIndex(lines, owners), shards["train"], tokenizer)
+    runs = RunIndex(lines, owners)
+    copied = originality(scores, openings, runs, shards["train"], tokenizer)
     whole = [tokenizer.decode_ids(test.piece(i)) for i in range(len(test)) if len(test.bar_starts(i)) >= knobs.form_bars]
     obeyed = obedience(mine, written["unasked"], written["cells"], judges, accuracy, written["human"], tokenizer.ticks_per_quarter)
     metrics |= {
@@ -181,6 +203,7 @@ def main() -> None:
         "samples": len(mine), "overlap": likeness, "overlap_gain": round(likeness["model"]["mean"]["oa"] - likeness["ngram"]["mean"]["oa"], 4),
         "obedience": obeyed, "structure": structure({"model": written["form"], "ngram": written["ngram_form"], "test": [first_bars(score, knobs.form_bars) for score in whole]}),
         "originality": {k: v for k, v in copied.items() if k != "nearest"}, "training": training_report(),
+        "alignment": alignment(params, network, tokenizer, test, ngram, judges, runs),
     }  # fmt: skip
     write_json(METRICS, metrics)
     write_csv(PLOTS / "overlap.csv", ["feature", "set", "oa"], [(f, name, row["oa"]) for name, table in likeness.items() for f, row in table.items()])

@@ -13,8 +13,11 @@ import pyarrow.parquet as pq
 import typer
 
 from models.interactions import EVENTS, RATINGS, Interaction
+from models.preferences import Preference
 from monitoring.log import EventLog, feedback_once
-from pipelines.files import StageError, whole_file, write_json, write_parquet
+from monitoring.wins import COMPARED
+from pipelines.files import StageError, plain_errors, whole_file, write_json, write_parquet
+from pipelines.preferences import PREFERENCES, preferences_of, read_preferences, write_preferences
 from pipelines.tracking import home
 
 FEEDBACK = Path("data/feedback")
@@ -79,8 +82,12 @@ def write_interactions(path: Path, events: list[Interaction]) -> None:
 
 def read_interactions(folder: Path = FEEDBACK) -> list[Interaction]:
     """Everything in data/feedback: the snapshot of the log and what was imported, each event once."""
-    found = {Interaction(**row) for path in sorted(folder.rglob("*.parquet")) for row in pq.read_table(path).to_pylist()}
+    found = {Interaction(**row) for path in _tables(folder) for row in pq.read_table(path).to_pylist()}
     return sorted(found, key=lambda each: (each.time, each.user, each.item, each.event, each.value))
+
+
+def _tables(folder: Path = FEEDBACK) -> list[Path]:
+    return [path for path in sorted(folder.rglob("*.parquet")) if path != PREFERENCES]
 
 
 def forgotten() -> set[str]:
@@ -88,27 +95,49 @@ def forgotten() -> set[str]:
     return set(path.read_text().split()) if path.exists() else set()
 
 
-def snapshot(log: Annotated[Path | None, typer.Option(help="folder of the log; default: OSTINATO_LOG or <home>/log")] = None) -> None:
-    """Write the feedback of the log to data/feedback, which the `recommend` stage reads; the same log gives the same file."""
-    from pipelines.cli import plain_errors
+@dataclass(frozen=True)
+class Gathered:
+    """The feedback of a log."""
 
+    interactions: list[Interaction]
+    preferences: list[Preference]
+    faults: Faults
+    broken: int
+
+    def write(self) -> None:
+        """Into data/feedback, with a report; the same log gives the same files."""
+        write_interactions(SNAPSHOT, self.interactions)
+        write_preferences(self.preferences)
+        events = self.interactions
+        write_json(Path("reports/feedback_report.json"), {"events": len(events), "users": len({e.user for e in events}), "items": len({e.item for e in events}), "comparisons": len(self.preferences), "left_out": self.faults.counts, "examples": self.faults.shown, "broken_lines": self.broken})
+
+    def __str__(self) -> str:
+        events = self.interactions
+        return f"{SNAPSHOT}: {len(events)} events of {len({e.user for e in events})} users on {len({e.item for e in events})} items; {PREFERENCES}: {len(self.preferences)} comparisons; {sum(self.faults.counts.values())} left out, {self.broken} broken lines (reports/feedback_report.json)"
+
+
+def gather(log: Path | None) -> Gathered:
+    """Read a log. Raises StageError where there is none."""
+    folder = log_folder(log)
+    if not folder.is_dir():
+        raise StageError(f"no log in {folder}: serve and send feedback first, or name the folder with --log")
+    events, faults = EventLog(folder), Faults({}, {})
+    told, gone = list(feedback_once(events.rows())), forgotten()
+    found = interactions_of(({**row.body, "time": row.time} for row in told if row.body.get("event") not in COMPARED), gone, faults)
+    return Gathered(found, preferences_of(events.rows(), told, gone), faults, events.broken())
+
+
+def snapshot(log: Annotated[Path | None, typer.Option(help="folder of the log; default: OSTINATO_LOG or <home>/log")] = None) -> None:
+    """Write the feedback of the log to data/feedback, which the stages `align` and `recommend` read."""
     with plain_errors():
-        folder = log_folder(log)
-        if not folder.is_dir():
-            raise StageError(f"no log in {folder}: serve and send feedback first, or name the folder with --log")
-        events, faults = EventLog(folder), Faults({}, {})
-        found = interactions_of(({**row.body, "time": row.time} for row in feedback_once(events.rows())), forgotten(), faults)
-        write_interactions(SNAPSHOT, found)
-        broken = events.broken()
-        write_json(Path("reports/feedback_report.json"), {"events": len(found), "users": len({e.user for e in found}), "items": len({e.item for e in found}), "left_out": faults.counts, "examples": faults.shown, "broken_lines": broken})
-        typer.echo(f"{SNAPSHOT}: {len(found)} events of {len({e.user for e in found})} users on {len({e.item for e in found})} items; {sum(faults.counts.values())} left out, {broken} broken lines (reports/feedback_report.json)")
+        found = gather(log)
+        found.write()
+        typer.echo(str(found))
 
 
 def import_interactions(file: Annotated[Path, typer.Argument(help="CSV or Parquet with the columns user, item, event, time, and value for ratings")]) -> None:
     """Bring interactions of your own; `dvc repro recommend` then learns from them."""
     import hashlib
-
-    from pipelines.cli import plain_errors
 
     with plain_errors():
         faults = Faults({}, {})
@@ -140,8 +169,6 @@ def _read_table(file: Path) -> list[dict[str, Any]]:
 
 def forget(user: str, log: Annotated[Path | None, typer.Option(help="folder of the log; default: OSTINATO_LOG or <home>/log")] = None) -> None:
     """Remove every row of a user from the log and from data/feedback, and leave them out of every later snapshot."""
-    from pipelines.cli import plain_errors
-
     with plain_errors():
         if not user.strip() or user.split() != [user]:
             raise StageError("name one user id, without spaces")
@@ -151,10 +178,15 @@ def forget(user: str, log: Annotated[Path | None, typer.Option(help="folder of t
         folder = log_folder(log)
         rows = EventLog(folder).forget(user) if folder.is_dir() else 0
         events = 0
-        for path in sorted(FEEDBACK.rglob("*.parquet")):
+        for path in _tables():
             all_of = [Interaction(**row) for row in pq.read_table(path).to_pylist()]
             kept = [event for event in all_of if event.user != user]
             if len(kept) < len(all_of):
                 events += len(all_of) - len(kept)
                 write_interactions(path, kept)
+        compared = read_preferences()
+        others = [each for each in compared if each.user != user]
+        if len(others) < len(compared):
+            events += len(compared) - len(others)
+            write_preferences(others)
         typer.echo(f"forgot {user}: {rows} rows of the log, {events} events of data/feedback. Run `ostinato repro` so that no model remembers; `dvc gc --workspace` drops older data from the cache")

@@ -21,6 +21,20 @@ class StageError(RuntimeError):
 
 
 @contextmanager
+def plain_errors() -> Iterator[None]:
+    """What a person can mend is one line and exit code 1."""
+    import typer
+
+    from models.errors import BundleError
+
+    try:
+        yield
+    except (StageError, ParamsError, BundleError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+@contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`; it takes the place of `path` only when the block ends without error."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -74,6 +74,20 @@ def floors(metrics: dict[str, Any], gate: Gate) -> list[Check]:
     ]
 
 
+def alignment_floors(table: dict[str, Any], gate: Gate) -> list[Check]:
+    """What alignment must not have cost, against the same network before it; nothing where there was none."""
+    if not table:
+        return []
+    return [
+        Check("align_nats_ratio", table["nats_per_note"]["ratio"], "<=", 1 + gate.max_align_worse),
+        Check("align_distinct_ratio", table["distinct"]["after"] / table["distinct"]["before"], ">=", gate.min_align_distinct),
+        Check("align_overlap_gain", table["overlap"]["after"] - table["overlap"]["before"], ">=", gate.min_align_overlap),
+        Check("align_copied_more", table["copied"]["after"] - table["copied"]["before"], "<=", gate.max_align_copied),
+        Check("align_kept_out_upper_bound", table["kept_out"]["high"], ">=", 0.0),  # below it, the reward that training never saw surely fell
+        Check("align_reward_upper_bound", table["reward"]["high"], ">=", 0.0),
+    ]
+
+
 def bootstrap_upper_bound(candidate: np.ndarray, champion: np.ndarray, notes: np.ndarray, resamples: int, confidence: float, seed: int = 0) -> float:
     """Upper bound, one-sided, of the difference in nats per note (candidate - champion) over resampled pieces (Efron & Tibshirani 1993)."""
     random = np.random.default_rng(seed)
@@ -117,7 +131,7 @@ def decoding_seconds(bundles: list[Bundle], rounds: int = 5) -> list[float]:
 
 def judge(candidate: Bundle, champion: Bundle | None, gate: Gate) -> Verdict:
     """Floors, and against a champion the bootstrap and the latency ratio."""
-    checks = floors(candidate.evaluation["metrics"], gate)
+    checks = [*floors(candidate.evaluation["metrics"], gate), *alignment_floors(candidate.evaluation["metrics"].get("alignment", {}), gate)]
     if champion is not None:
         other = champion_nats(candidate, champion)
         if not other:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 NAME = "ostinato"
 PACKAGES = ("music", "models", "serving", "monitoring")
-TRAINING_ONLY = ("models/training.py", "models/optimizer.py", "models/windows.py", "models/lora.py", "models/contrastive.py", "models/recommender_training.py", "models/listeners.py", "models/obedience.py", "models/evaluation.py", "models/tasks.py", "music/engraved.py", "music/pianoroll.py", "music/overlap.py")
+TRAINING_ONLY = ("models/training.py", "models/optimizer.py", "models/windows.py", "models/lora.py", "models/contrastive.py", "models/recommender_training.py", "models/listeners.py", "models/obedience.py", "models/evaluation.py", "models/tasks.py", "models/rewards.py", "models/rollouts.py", "models/preferences.py", "models/aligning.py", "models/alignment.py", "music/endings.py", "music/engraved.py", "music/pianoroll.py", "music/overlap.py")
 HEALTH = "HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD python -c \"import urllib.request as u; u.urlopen('http://127.0.0.1:3000/readyz', timeout=2)\"\n"
 
 
@@ -26,6 +26,19 @@ def bento_environment() -> dict[str, str]:
     environment = dict(os.environ)
     environment.setdefault("BENTOML_HOME", str(home() / "bentoml"))
     environment["BENTOML_DO_NOT_TRACK"] = "True"
+    return environment
+
+
+def serving_environment(port: int) -> dict[str, str]:
+    """The same for a service: a home of its own that shares the stores. BentoML keeps counters in its home and clears them when a service starts, also those of another."""
+    environment = bento_environment()
+    stores, own = Path(environment["BENTOML_HOME"]), home() / "services" / str(port)
+    own.mkdir(parents=True, exist_ok=True)
+    for name in ("bentos", "models"):
+        (stores / name).mkdir(parents=True, exist_ok=True)
+        (own / name).unlink(missing_ok=True)
+        (own / name).symlink_to((stores / name).resolve())
+    environment["BENTOML_HOME"] = str(own.resolve())
     return environment
 
 

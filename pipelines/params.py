@@ -156,6 +156,39 @@ class Finetune(TrainingKnobs):
     rank: int = Field(ge=1)
 
 
+class Align(_Section):
+    method: Literal["rloo", "dpo", "none"]
+    seed: int
+    max_steps: int = Field(ge=1)
+    time_budget_min: float = Field(ge=0)
+    bars: int = Field(ge=8)
+    prompts: int = Field(ge=1)
+    takes: int = Field(ge=2)
+    kept: int = Field(ge=2)
+    local: float = Field(ge=0)
+    guidance: float = Field(ge=0, le=5)
+    guided: float = Field(ge=0)
+    rounds: int = Field(ge=1)
+    batch_size: int = Field(ge=2)
+    beta: float = Field(ge=0)
+    anchor: float = Field(ge=0)
+    anchor_rows: int = Field(ge=1)
+    least: float = Field(ge=0, lt=1)
+    rewards: dict[str, float]
+    people: float = Field(ge=0, le=1)
+    looks: int = Field(ge=4)
+    matrix_rate: float = Field(ge=0)
+    learning_rate: float = Field(gt=0)
+    warmup: float = Field(ge=0, lt=1)
+    gradient_clip: float = Field(gt=0)
+    patience: int = Field(ge=1)
+    precision: Literal["auto", "bf16-mixed", "32-true"]
+    devices: int = Field(ge=1)
+    nodes: int = Field(ge=1)
+    strategy: str
+    fewest_new: int = Field(ge=1)
+
+
 class Embed(_Section):
     seed: int
     inner: int = Field(ge=8)
@@ -185,6 +218,7 @@ class Evaluate(_Section):
     guidance: float = Field(ge=0, le=10)
     form_bars: int = Field(ge=2)
     fill_regions: int = Field(ge=2)
+    prompts: int = Field(ge=4)
     batch_size: int = Field(ge=2)
     ngram_orders: tuple[int, ...] = Field(min_length=1)
     listen: int = Field(ge=0)
@@ -199,6 +233,10 @@ class Gate(_Section):
     max_latency_ratio: float
     confidence: float = Field(gt=0, lt=1)
     max_worse_nats: float
+    max_align_worse: float = Field(ge=0)
+    min_align_distinct: float = Field(ge=0)
+    min_align_overlap: float
+    max_align_copied: float
     bootstrap: int = Field(ge=100)
 
 
@@ -219,6 +257,7 @@ class Params(_Section):
     network: NetworkSize
     pretrain: Pretrain
     finetune: Finetune
+    align: Align
     embed: Embed
     recommend: Recommend
     evaluate: Evaluate

@@ -12,8 +12,8 @@ class LiveMetrics(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._live.step = trainer.global_step
-        for name in ("train_loss", "valid_nats_per_note", "learning_rate", "tokens_per_s"):
-            if name in trainer.callback_metrics:
-                self._live.log_metric(name, float(trainer.callback_metrics[name]))
+        for name, value in trainer.callback_metrics.items():
+            if name.startswith(("train_", "valid_")) or name in ("learning_rate", "tokens_per_s"):
+                self._live.log_metric(name, float(value))
         self._live.make_summary()
         self._live.sync()

@@ -127,6 +127,23 @@ def champion() -> Version | None:
     return _alias(_client(), "champion")
 
 
+def named(name: str) -> Version:
+    """A version by its number or alias. Raises StageError naming those there are."""
+    listed = versions()
+    found = next((v for v in listed if name == str(v.number) or name in v.aliases), None)
+    if found is None:
+        raise StageError(f"there is no version or alias {name!r}; there are {', '.join(f'{v.number} ({chr(44).join(v.aliases)})' if v.aliases else str(v.number) for v in listed) or 'none yet'}")
+    return found
+
+
+def champion_bundle() -> "tuple[Version, Bundle]":
+    """The champion and its bundle. Raises StageError where there is none yet."""
+    version = champion()
+    if version is None:
+        raise StageError("there is no champion yet: run `make repro`, or `ostinato register` and `ostinato promote` after `dvc repro`")
+    return version, bundle_of(version)
+
+
 def settled(version: Version) -> str:
     """Why there is nothing to decide about a version, "" where there is: it is champion, was rolled back, or was refused against this champion."""
     current = champion()
@@ -230,6 +247,21 @@ def promote(gate: Gate, number: int | None = None, *, force: bool = False, reaso
         _append_log(action="promoted" if verdict.passed else "forced", **{"from": current.number if current else None}, to=chosen.number, digest=chosen.digest,
                     reason=reason or "gate passed", evidence=json.loads(verdict.to_json()))
         return chosen, verdict
+
+
+def judged(gate: Gate, version: Version) -> "Verdict":
+    """The gate's verdict on a version, kept with it; nothing is promoted."""
+    from pipelines.gate import judge
+
+    with _locked() as client:
+        current = _alias(client, "champion")
+        stored = json.loads(version.tags.get("gate") or "{}")
+        if current and current.number == version.number and stored:
+            return _stored_verdict(stored)
+        against = bundle_of(current, older=True) if current and current.number != version.number else None
+        verdict = judge(bundle_of(version), against, gate)
+        client.set_model_version_tag(MODEL, str(version.number), "gate", verdict.to_json())
+        return verdict
 
 
 def _stored_verdict(stored: dict[str, Any]) -> "Verdict":

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.files import StageError, whole_file, write_json
-from pipelines.params import TrainingKnobs
+from pipelines.params import Align, TrainingKnobs
 from pipelines.tracking import git_commit, home, open_experiment, tracking_uri
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from models.network import NetworkConfig
-    from models.training import Clock, Training
+    from models.training import Clock
 
 TOKENS = Path("data/tokens")
 
@@ -28,7 +28,7 @@ class Run:
     """One training run: its stage's name, knobs, and what names it (another data set, network, start or knob never resumes it)."""
 
     stage: str
-    knobs: TrainingKnobs
+    knobs: TrainingKnobs | Align
     config: "NetworkConfig"
     named_by: dict[str, Any]
     data_digest: str
@@ -43,8 +43,11 @@ class Run:
         return Path("data") / self.stage
 
 
-def train(run: Run, make: Callable[["Clock"], tuple["Training", "pl.LightningDataModule"]], finish: Callable[[dict[str, "Tensor"]], dict[str, "Tensor"]] = dict) -> None:
-    """Train what `make` builds, `finish` the best weights, write them with config.json and training.json to data/<stage>."""
+def train(
+    run: Run, make: Callable[["Clock"], tuple["pl.LightningModule", "pl.LightningDataModule"]], finish: Callable[[dict[str, "Tensor"]], dict[str, "Tensor"]] = dict,
+    watched: str = "valid_nats_per_note", mode: str = "min",
+) -> None:  # fmt: skip
+    """Train what `make` builds (its `network`), `finish` the weights of the best look at `watched`, write them with config.json and training.json to data/<stage>."""
     os.environ.setdefault("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "1")
     import mlflow
     import pytorch_lightning as pl
@@ -72,20 +75,20 @@ def train(run: Run, make: Callable[["Clock"], tuple["Training", "pl.LightningDat
             mlflow.log_params({**run.config.to_dict(), **_flat(knobs.model_dump()), "parameters": module.network.parameter_count()})
             _log_dataset(run.data_digest)
         live = Live(dir=f"reports/{run.stage}", resume=last.exists(), report=None, save_dvc_exp=False, dvcyaml=None)
-        saver = ModelCheckpoint(dirpath=checkpoints, filename="best", monitor="valid_nats_per_note", save_last=True, save_on_train_epoch_end=True, enable_version_counter=False)
+        saver = ModelCheckpoint(dirpath=checkpoints, filename="best", monitor=watched, mode=mode, save_last=True, save_on_train_epoch_end=True, enable_version_counter=False)
         trainer = pl.Trainer(
             accelerator="auto", devices=knobs.devices, num_nodes=knobs.nodes, strategy=knobs.strategy, max_steps=knobs.max_steps, max_epochs=-1,
             precision=best_precision() if knobs.precision == "auto" else knobs.precision, gradient_clip_val=knobs.gradient_clip,
             reload_dataloaders_every_n_epochs=1, num_sanity_val_steps=0, log_every_n_steps=10, enable_model_summary=False,
             logger=MLFlowLogger(tracking_uri=tracking_uri(), run_id=tracked.info.run_id),
-            callbacks=[clock, saver, EarlyStopping("valid_nats_per_note", patience=knobs.patience, check_on_train_epoch_end=False), LiveMetrics(live)],
+            callbacks=[clock, saver, EarlyStopping(watched, mode=mode, patience=knobs.patience, check_on_train_epoch_end=False), LiveMetrics(live)],
         )  # fmt: skip
         trainer.fit(module, windows, ckpt_path=last if last.exists() else None, weights_only=True)
         if not saver.best_model_path:
-            raise StageError(f"training ended before the first look at the valid split: raise {run.stage}.time_budget_min or lower {run.stage}.validate_every_steps")
+            raise StageError(f"training ended before the first look at the valid split: raise {run.stage}.time_budget_min")
         best = torch.load(saver.best_model_path, weights_only=True)["state_dict"]
         weights = finish({name.removeprefix("network."): value.contiguous() for name, value in best.items()})
-        result = {"valid_nats_per_note": float(saver.best_model_score), "steps": trainer.global_step, "minutes": round(clock.elapsed_s / 60, 2)}  # type: ignore[arg-type]
+        result = {watched: float(saver.best_model_score), "steps": trainer.global_step, "minutes": round(clock.elapsed_s / 60, 2)}  # type: ignore[arg-type]
         save_weights(run, weights, {**result, "mlflow_run": tracked.info.run_id})
         live.end()
     shutil.rmtree(checkpoints, ignore_errors=True)

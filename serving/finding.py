@@ -8,6 +8,8 @@ from models.compose import Composition
 from models.explaining import Why
 from models.finding import Finder, Unanswerable
 from models.interactions import Taste
+from monitoring.log import EventLog
+from monitoring.wins import COMPARED
 from serving.engine import Engine
 from serving.errors import Refused
 from serving.schemas import Scorecard
@@ -69,8 +71,16 @@ def compose_for(engine: Engine, finder: Finder, taste: Taste, takes: int, seed: 
     ]  # fmt: skip
 
 
-def check_item(finder: Finder, request: FeedbackRequest) -> None:
-    """Raises Refused for feedback on what is neither an item nor an answer."""
+def check_item(finder: Finder, log: EventLog, request: FeedbackRequest) -> None:
+    """Raises Refused for feedback on what is neither an item nor an answer, and for a comparison of what was not offered as a pair."""
+    if request.event in COMPARED:
+        both = [log.answer(name) for name in (request.item, request.over)]
+        for name, row, field in zip((request.item, request.over), both, ("item", "over"), strict=True):
+            if row is None:
+                raise Refused(f"no answer {name!r} is in the log: compare two takes of one answer, by their ids", field)
+        if both[0] is not None and both[1] is not None and (both[0].request_id != both[1].request_id or both[0].id == both[1].id):
+            raise Refused("item and over are to be two takes of one answer (POST /v1/pair, or /v1/compose with n)", "over")
+        return
     finder.refresh()
     if finder.unknown([request.item]):
         raise Refused(f"no item or answer {request.item!r}: it was never there, or was removed", "item")

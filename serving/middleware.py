@@ -18,6 +18,7 @@ from monitoring import metrics
 from serving.cancelling import AT_WORK
 from serving.errors import CODES, error_body, reshape
 from serving.schemas import ComposeRequest, EditRequest, ScoreRequest
+from serving.schemas_comparing import PairRequest
 from serving.schemas_recommending import FeedbackRequest, RecommendRequest, SimilarRequest
 
 Scope = MutableMapping[str, Any]
@@ -27,8 +28,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 BODIES: dict[str, type[BaseModel]] = {"/v1/compose": ComposeRequest, "/v1/score": ScoreRequest, "/v1/edit": EditRequest,
-                                      "/v1/similar": SimilarRequest, "/v1/recommend": RecommendRequest, "/v1/feedback": FeedbackRequest}
-METHODS = {"/v1/compose": "POST", "/v1/edit": "POST", "/v1/score": "POST", "/v1/similar": "POST", "/v1/recommend": "POST", "/v1/feedback": "POST", "/v1/model": "GET", "/livez": "GET", "/readyz": "GET", "/healthz": "GET", "/metrics": "GET",
+                                      "/v1/similar": SimilarRequest, "/v1/recommend": RecommendRequest, "/v1/feedback": FeedbackRequest, "/v1/pair": PairRequest}
+METHODS = {"/v1/compose": "POST", "/v1/edit": "POST", "/v1/score": "POST", "/v1/similar": "POST", "/v1/recommend": "POST", "/v1/feedback": "POST", "/v1/pair": "POST", "/v1/wins": "GET", "/v1/model": "GET", "/livez": "GET", "/readyz": "GET", "/healthz": "GET", "/metrics": "GET",
            "/": "GET", "/docs.json": "GET", "/schema.json": "GET"}
 PREFIXES = ("/static_content/",)
 MAX_BODY = 3_000_000
@@ -66,7 +67,7 @@ class CheckRequests:
         if method != wanted and not (wanted == "GET" and method == "HEAD"):
             return await _refuse(send, 405, f"use {wanted} {path}", allow=wanted)
         schema = BODIES.get(path)
-        if path == "/v1/model":  # BentoML serves every api by POST; reading the model is a GET
+        if path in ("/v1/model", "/v1/wins"):  # BentoML serves every api by POST; reading is a GET
             empty = [(b"content-type", b"application/json"), (b"content-length", b"2")]
             return await self.app({**scope, "method": "POST", "headers": empty}, _once(b"{}", receive), send)
         if schema is None:

@@ -60,14 +60,17 @@ class FeedbackRequest(Strict):
 
     user: Opaque = Field(description="an opaque id; nothing that names a person")
     item: Id = Field(description="an item of the catalogue, or the id of an answer")
-    event: Literal["like", "dislike", "rating", "play", "skip", "accepted", "undone"]
+    event: Literal["like", "dislike", "rating", "play", "skip", "accepted", "undone", "prefer", "tie"]
+    over: Annotated[str, StringConstraints(max_length=300)] = Field("", description="prefer, tie: the id of the other take")
     value: float | None = Field(None, description="of a rating, 1 to 5")
     key: Annotated[str, StringConstraints(max_length=100)] = Field("", description="idempotency key: the same key of the same user counts once")
 
     @model_validator(mode="after")
-    def _rating_has_a_value(self) -> "FeedbackRequest":
+    def _its_own_fields(self) -> "FeedbackRequest":
         if (self.event == "rating") != (self.value is not None):
             raise ValueError("a rating has a value from 1 to 5; other events have none")
+        if (self.event in ("prefer", "tie")) != bool(self.over):
+            raise ValueError("prefer and tie name the other take in `over`; other events have none")
         if self.value is not None and not RATINGS[0] <= self.value <= RATINGS[1]:
             raise ValueError(f"a rating is from {RATINGS[0]:g} to {RATINGS[1]:g}")
         return self

@@ -20,18 +20,23 @@ from models.bundle import open_bundle
 from models.editing import NAMES
 from models.fill import ContractBroken
 from models.finding import Finder
+from models.interactions import EVENTS
 from models.labels import Labels
+from models.recommender import PARTS
 from models.scorecard import Judged
 from monitoring import metrics
 from monitoring.drift import SIDES, STATUSES, descriptor_columns, find_drift, rows_on
 from monitoring.log import EventLog, Row
+from monitoring.wins import COMPARED, duels
 from serving.cancelling import AT_WORK
+from serving.comparing import pair, pair_answer, prompt_of
 from serving.editing import edit, edit_answer, read_upload, stored_score, without_text
 from serving.engine import Engine
 from serving.errors import Gone
 from serving.finding import check_item, compose_for, recommend, similar
 from serving.middleware import REQUEST_ID, CheckRequests, CountRequests, OneErrorShape, ServeMetrics
 from serving.schemas import MAX_TAKES, ComposeAnswer, ComposeRequest, EditAnswer, EditRequest, ModelAnswer, ScoreAnswer, Scorecard, ScoreRequest, TakeAnswer
+from serving.schemas_comparing import DuelAnswer, PairAnswer, PairRequest, WinsAnswer
 from serving.schemas_recommending import FeedbackAnswer, FeedbackRequest, RecommendAnswer, RecommendRequest, SimilarAnswer, SimilarRequest
 
 MODEL_TAG = Path(__file__).with_name("model_tag.txt").read_text().strip()  # ostinato:<first 16 digits of the bundle's digest>
@@ -42,6 +47,7 @@ DRIFT_EVERY_S = float(os.environ.get("OSTINATO_DRIFT_EVERY_S", "60"))
 DRIFT_WINDOW_H = float(os.environ.get("OSTINATO_DRIFT_WINDOW_H", "24"))
 DRIFT_ALPHA = float(os.environ.get("OSTINATO_DRIFT_ALPHA", "0.01"))
 CATALOGUE = Path(os.environ["OSTINATO_CATALOGUE"]) if os.environ.get("OSTINATO_CATALOGUE") else None  # the owner's own items, if there are any
+RIVAL = Path(os.environ["OSTINATO_RIVAL"]) if os.environ.get("OSTINATO_RIVAL") else None  # the bundle of another model, which /v1/pair sets against the champion
 FAISS_PAST = int(os.environ.get("OSTINATO_FAISS_PAST", "200000"))
 DRIFT_MIN_ROWS = int(os.environ.get("OSTINATO_DRIFT_MIN_ROWS", "50"))
 logger = logging.getLogger("ostinato")
@@ -64,6 +70,7 @@ class Ostinato:
         self._bundle = open_bundle(Path(self.pinned.path))
         self._engine = Engine(self._bundle)
         self._engine.warm_up()
+        self._rival = Engine(open_bundle(RIVAL)) if RIVAL else None
         self._log = EventLog(Path(os.environ.get("OSTINATO_LOG", ".ostinato/log")))
         self._finder = Finder(self._bundle, self._log, CATALOGUE, FAISS_PAST)
         metrics.INFO.labels(MODEL, self._bundle.lineage["licence"]).set(1)
@@ -71,6 +78,10 @@ class Ostinato:
             metrics.TAKES.labels(valid, MODEL)
         for operation in NAMES:
             metrics.EDITS.labels(operation, "broken", MODEL)  # at 0 from the start, so that the alert sees the first
+        for event in (*EVENTS, *COMPARED):
+            metrics.FEEDBACK.labels(event, MODEL)
+        for part in PARTS:
+            metrics.SPOKE.labels(part, MODEL)
         self._stop, self._storing = threading.Event(), threading.Lock()
         threading.Thread(target=self._watch_drift, daemon=True).start()
         self._ready = True
@@ -187,7 +198,7 @@ class Ostinato:
     def feedback(self, request: FeedbackRequest, /) -> FeedbackAnswer:
         """Store one event of a listener; it is on disk before this answers."""
         request_id = uuid.uuid4().hex
-        check_item(self._finder, request)
+        check_item(self._finder, self._log, request)
         with self._storing:  # one at a time, so that two of one key cannot both be the first
             listener = self._finder.listeners.of(request.user)
             stored = not (request.key and listener is not None and request.key in listener.keys)
@@ -195,6 +206,30 @@ class Ostinato:
                 self._append(Row("feedback", "feedback", request_id, MODEL, body=request.model_dump(exclude_none=True)))
         metrics.FEEDBACK.labels(request.event if stored else "duplicate", MODEL).inc()
         return FeedbackAnswer(request_id=request_id, model=MODEL, stored=stored)
+
+    @bentoml.api(route="/v1/pair")
+    def pair(self, request: PairRequest, /) -> PairAnswer:
+        """Two takes of one prompt in a blind order; say with /v1/feedback which is better."""
+        begin, request_id = time.perf_counter(), uuid.uuid4().hex
+        seed = request.seed if request.seed is not None else random.SystemRandom().randrange(2**31 - MAX_TAKES)
+        asked = prompt_of(self._engine, request, seed)
+        self._append(Row("request", "pair", request_id, MODEL, seed, body=asked.model_dump()))
+        with self._failures_logged("pair", request_id, seed):
+            shown = pair(self._engine, self._rival, asked, seed, request_id)
+        answer, seconds = pair_answer(shown, asked, MODEL, seed, request_id), time.perf_counter() - begin
+        for each in shown:
+            metrics.TAKES.labels("true", MODEL).inc(each.model == MODEL)
+        self._append(*(
+            Row("answer", "pair", request_id, each.model, each.take.seed, "output", seconds, each.judged.scorecard["nats_per_note"], each.judged.opening, {**take.model_dump(), "shown": each.place}, id=each.id)
+            for each, take in zip(shown, answer.takes, strict=True)
+        ))  # fmt: skip
+        return answer
+
+    @bentoml.api(route="/v1/wins", input_spec=None)
+    def wins(self) -> WinsAnswer:
+        """Which model people preferred in pairs of two models."""
+        found = [DuelAnswer(model=d.model, rival=d.rival, won=d.won, lost=d.lost, tied=d.tied, rate=round(d.rate, 4), low=round(d.interval[0], 4), high=round(d.interval[1], 4)) for d in duels(self._log.rows())]
+        return WinsAnswer(request_id=uuid.uuid4().hex, model=MODEL, duels=found)
 
     @bentoml.api(route="/v1/model", input_spec=None)
     def model(self) -> ModelAnswer:

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.numpy import load_file
@@ -283,6 +284,37 @@ def test_own_pieces_are_offered_and_removed_while_the_service_runs(server: Serve
     assert server.ask("/v1/similar", {"id": "own/mine.abc"})[0] == 422
 
 
+def test_alignment_is_reported_by_part_with_what_it_cost(tiny_line: Path) -> None:
+    table = json.loads((tiny_line / "reports/metrics.json").read_text())["alignment"]
+    assert {"style", "key", "cadence", "fifths", "originality"} <= set(table["parts"])
+    assert all(row["low"] <= row["worth_after"] - row["worth_before"] <= row["high"] for row in (*table["parts"].values(), table["kept_out"]))
+    assert 0.5 < table["nats_per_note"]["ratio"] < 2 and 0 < table["distinct"]["after"] <= 1
+    takes = pq.read_table(tiny_line / "data/align/takes.parquet").to_pylist()
+    report = json.loads((tiny_line / "reports/align_report.json").read_text())
+    assert len(takes) == report["own"]["takes"] == 16 and report["people"]["comparisons"] == 0
+    assert all(Score.from_midi(row["midi"]).note_num() for row in takes if row["reward"] > 0.3)
+    before, after = (load_file(tiny_line / f"data/{stage}/model.safetensors") for stage in ("finetune", "align"))
+    assert any((before[name] != after[name]).any() for name in before)
+
+
+def test_a_pair_is_offered_blind_compared_once_and_found_in_the_snapshot(server: Server, tiny_line: Path) -> None:
+    status, pair = server.ask("/v1/pair", {"seed": 5})
+    assert status == 200, pair
+    assert pair["asked"]["style"] and len(pair["takes"]) == 2 and pair["takes"][0]["midi"] != pair["takes"][1]["midi"]
+    first, second = (take["id"] for take in pair["takes"])
+    assert server.ask("/v1/feedback", {"user": "eva", "event": "prefer", "item": second, "over": first})[1]["stored"]
+    for wrong, message in (({"item": second, "over": "nobody"}, "no answer 'nobody'"), ({"item": second, "over": second}, "two takes of one answer"), ({"item": second}, "name the other take")):
+        status, answer = server.ask("/v1/feedback", {"user": "eva", "event": "prefer"} | wrong)
+        assert status == 422 and message in json.dumps(answer["error"])
+    assert server.ask("/v1/wins")[1]["duels"] == [], "two takes of one model are no duel"
+    said = run(tiny_line, "snapshot").stdout
+    assert "1 comparisons" in said
+    (row,) = pq.read_table(tiny_line / "data/feedback/preferences.parquet").to_pylist()
+    assert (row["chosen_id"], row["side"], json.loads(row["asked"])["style"]) == (second, "second", pair["asked"]["style"])
+    for path in (tiny_line / "data/feedback").glob("*.parquet"):
+        path.unlink()  # the line of this checkout was made without feedback
+
+
 def test_scoring_gives_a_surprise_for_every_bar(server: Server, tiny_line: Path) -> None:
     midi = base64.b64encode(next((tiny_line / "samples").glob("0*.mid")).read_bytes()).decode()
     status, answer = server.ask("/v1/score", {"midi": midi})
@@ -353,7 +385,7 @@ def test_bogus_urls_make_no_new_series(server: Server) -> None:
     assert count() <= before + 2
 
 
-def test_feedback_survives_a_kill_right_after_its_answer(tiny_line: Path, tmp_path: Path) -> None:  # after the tests of metrics: a second service of one home clears the folder of counters
+def test_feedback_survives_a_kill_right_after_its_answer(tiny_line: Path, tmp_path: Path) -> None:
     item = open_bundle(tiny_line / "bundle").catalogue.items[0].id
     with served(tiny_line, OSTINATO_LOG=str(tmp_path / "log")) as doomed:
         status, answer = doomed.ask("/v1/feedback", {"user": "ann", "item": item, "event": "like"})
@@ -403,6 +435,32 @@ def test_second_model_is_refused_forced_and_rolled_back(tiny_line: Path, tmp_pat
     assert re.search(r"2  \w{16}  previous", listing)
 
 
+def test_people_compare_two_models_and_the_loop_learns_from_them(tiny_line: Path, tmp_path: Path) -> None:
+    top = tmp_path / "improved"
+    shutil.copytree(tiny_line, top, symlinks=True)
+    params = (top / "params.yaml").read_text()
+    (top / "params.yaml").write_text(params.replace("fewest_new: 20 ", "fewest_new: 3 "))
+    compared = subprocess.run([sys.executable, "-m", "pipelines.cli", "rate", "--pairs", "4", "--bars", "4", "--seed", "3", "--log", "said"], cwd=top, env=environment(top), input="1\n2\n=\n1\n", capture_output=True, text=True)
+    assert compared.returncode == 0, compared.stderr
+    assert (top / "rate/first.mid").is_file() and (top / "rate/second.png").is_file()
+    assert "no two models have been compared yet" in compared.stdout
+    before = len(run(top, "versions").stdout)
+    done = run(top, "improve", "--log", "said")
+    assert "version 2 is registered, not promoted" in done.stdout
+    assert len(run(top, "versions").stdout) > before
+    told = (top / "reports/improve.md").read_text()
+    assert "Learned from 3 comparisons of 1 users" in told and "| style |" in told
+    assert "nothing to do: 0 new" in run(top, "improve", "--log", "said").stdout
+    against = ["rate", "--against", "2", "--pairs", "2", "--bars", "4", "--seed", "9", "--log", "said"]
+    duel = subprocess.run([sys.executable, "-m", "pipelines.cli", *against], cwd=top, env=environment(top), input="1\n1\n", capture_output=True, text=True)
+    assert re.search(r"\w{16} against \w{16}: \d won, \d lost, 0 alike", duel.stdout), duel.stdout + duel.stderr
+    with served(top, OSTINATO_RIVAL=str(top / ".ostinato/bundles" / open_bundle(top / "bundle").tag), OSTINATO_LOG=str(top / "said")) as rivals:
+        pair = rivals.ask("/v1/pair", {"style": "irish", "bars": 4})[1]
+        assert rivals.ask("/v1/feedback", {"user": "eva", "event": "tie", "item": pair["takes"][0]["id"], "over": pair["takes"][1]["id"]})[0] == 200
+        (found,) = rivals.ask("/v1/wins")[1]["duels"]
+        assert found["won"] + found["lost"] == 2 and found["tied"] == 1 and found["low"] < found["rate"] < found["high"]
+
+
 def test_two_promotes_at_once_leave_one_champion_and_a_whole_log(tiny_line: Path, tmp_path: Path) -> None:
     top = tmp_path / "race"
     shutil.copytree(tiny_line, top, symlinks=True)
@@ -412,7 +470,7 @@ def test_two_promotes_at_once_leave_one_champion_and_a_whole_log(tiny_line: Path
     assert len((top / ".ostinato/promotions.jsonl").read_text().splitlines()) == 1, "version 1 was champion already: nothing to log"
 
 
-@pytest.mark.parametrize("stage", ["pretrain", "finetune"])
+@pytest.mark.parametrize("stage", ["pretrain", "finetune", "align"])
 def test_a_killed_training_resumes_to_the_same_weights(tiny_line: Path, tmp_path: Path, stage: str) -> None:
     top = tmp_path / "killed"
     shutil.copytree(tiny_line, top, symlinks=True)

@@ -154,6 +154,10 @@ def test_diversity_spreads_and_exploration_reaches_further_down() -> None:
     assert distance[1] > distance[0]
     assert len(set(diverse(score, catalogue.vectors, allowed, 10, 0.0, 1.0, 1)) - set(plain)) > 2
     assert diverse(score, catalogue.vectors, np.zeros(200, dtype=bool), 10, 0.0, 0.0, 0) == []
+    last = np.zeros(200, dtype=bool)
+    last[np.argsort(-score)[-40:]] = True
+    found = [sum(last[diverse(score, catalogue.vectors, allowed, 10, 0.0, 0.3, seed, pool=50, unheard=last)]) for seed in range(30)]
+    assert 0.5 < np.mean(found) < 3, "what nobody has met gets about half of the places explored"
 
 
 def test_simulated_listeners_are_the_same_for_the_same_seed() -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipelines.gate import Check, Verdict, bootstrap_upper_bound, floors
+from pipelines.gate import Check, Verdict, alignment_floors, bootstrap_upper_bound, floors
 from pipelines.params import load_params
 from tests.conftest import ROOT
 
@@ -40,3 +40,25 @@ def test_the_bootstrap_tells_better_from_worse_and_from_equal() -> None:
     assert bootstrap_upper_bound(champion - notes * 0.1 + noise, champion, notes, 2000, 0.95) < 0
     assert bootstrap_upper_bound(champion + notes * 0.1 + noise, champion, notes, 2000, 0.95) > 0
     assert bootstrap_upper_bound(champion, champion, notes, 2000, 0.95) == 0
+
+
+ALIGNED = {
+    "nats_per_note": {"ratio": 1.005}, "distinct": {"before": 0.4, "after": 0.41}, "overlap": {"before": 0.9, "after": 0.91}, "copied": {"before": 0.05, "after": 0.06, "real": 0.05},
+    "kept_out": {"low": -0.02, "high": 0.03}, "reward": {"low": 0.01, "high": 0.04},
+}  # fmt: skip
+
+
+def test_an_alignment_that_cost_nothing_passes() -> None:
+    assert all(check.passed for check in alignment_floors(ALIGNED, GATE))
+    assert alignment_floors({}, GATE) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("align_nats_ratio", {"nats_per_note": {"ratio": 1.05}}), ("align_distinct_ratio", {"distinct": {"before": 0.4, "after": 0.2}}), ("align_overlap_gain", {"overlap": {"before": 0.9, "after": 0.7}}),
+        ("align_copied_more", {"copied": {"before": 0.05, "after": 0.4, "real": 0.05}}), ("align_kept_out_upper_bound", {"kept_out": {"low": -0.3, "high": -0.1}}), ("align_reward_upper_bound", {"reward": {"low": -0.2, "high": -0.1}}),
+    ],
+)  # fmt: skip
+def test_a_reward_that_was_hacked_is_refused_for_what_it_cost(name: str, change: dict[str, object]) -> None:
+    assert [check.name for check in alignment_floors(ALIGNED | change, GATE) if not check.passed] == [name]

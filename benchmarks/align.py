@@ -1,0 +1,254 @@
+"""What alignment is worth. `python -m benchmarks.align` measures data/align against data/finetune on held-out prompts; `--part methods`, `judge` and
+`hacked` train networks of their own from data/finetune, some minutes each, and measure the same.
+
+methods: RLOO, DPO and the best of n takes. judge: a SIMULATED judge with a known taste speaks through comparisons; does the loop find the taste?
+hacked: the style judge as the only reward and nothing that holds; does the gate see what it cost?
+"""
+
+import argparse
+import base64
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from functools import reduce
+from operator import add
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+
+from benchmarks import report
+from benchmarks.edit_music import TreeJudge
+from models.aligning import distinct, heard
+from models.alignment import compare, interval
+from models.evaluation import labellers, melodies_of
+from models.network import Network
+from models.ngram import NgramModel, best_order
+from models.preferences import Preference, guarded, seat
+from models.rewards import Heard, Rewards
+from models.rollouts import Take, Writer, opening, prompts_like, several_takes
+from models.scoring import nats_per_note, piece_nats
+from models.shards import Shard
+from models.tokens import load_tokenizer
+from models.training import Clock, best_precision
+from monitoring.wins import Duel
+from music.descriptors import describe
+from music.score import to_midi
+from music.similarity import RunIndex
+from music.voices import VoiceLeading
+from pipelines.align import parts, rewards_of
+from pipelines.gate import alignment_floors
+from pipelines.params import Align, load_params
+from pipelines.training import TOKENS, load_weights
+
+FINETUNED, ALIGNED, SEED = Path("data/finetune"), Path("data/align"), 23
+SHORT = ("reward", "style named as asked by boosted trees", "cadence", "key", "fifths", "octaves", "distinct 4-grams of intervals", "nats per note")  # in the README
+Weights = dict[str, Any]
+
+
+class Setting:
+    """Everything the parts share, loaded once."""
+
+    def __init__(self) -> None:
+        self.params = load_params()
+        self.tokenizer = load_tokenizer(TOKENS / "tokenizer.json")
+        self.shards = {split: Shard(TOKENS, split) for split in ("train", "valid", "test")}
+        self.config, self.before = load_weights(FINETUNED)
+        self.writer = Writer(self.tokenizer, self.config)
+        self.rewards = rewards_of(self.tokenizer, self.shards, self.params.align, [])
+        test = self.shards["test"]
+        self.real = [Heard(opening(test, self.tokenizer, i, self.params.align.bars), test.labels(i)) for i in range(len(test))]
+
+    def prompts(self, count: int, split: str = "test", seed: int = SEED, styles: Sequence[str] = ()) -> list[Any]:
+        """Requests as they are served; `styles`: only of these."""
+        found: list[Any] = []
+        while len(found) < count:
+            more = prompts_like(self.shards[split], self.tokenizer, count=count, bars=self.params.align.bars, seed=seed, top_p=0.98)
+            found += [request for request in more if not styles or request.labels.style in styles]
+            seed += 1
+        return found[:count]
+
+    def nats(self, weights: Weights) -> float:
+        """Nats per note of the test split, nothing asked."""
+        test, network = self.shards["test"], Network(self.config)
+        network.load_state_dict(weights)
+        return nats_per_note(piece_nats(network, self.tokenizer, [(test.piece(i), test.bar_starts(i)) for i in range(len(test))]), [int(r["notes"]) for r in test.records])
+
+    def align(self, minutes: float, rewards: Rewards, **changed: Any) -> tuple[Weights, float]:
+        """Weights aligned from data/finetune with some knobs changed, the last ones, and the seconds it took."""
+        knobs = Align.model_validate({**self.params.align.model_dump(), "time_budget_min": minutes, **changed})
+        clock, begin = Clock(minutes * 60), time.monotonic()
+        module, rounds = parts(knobs, self.config, self.before, self.tokenizer, self.shards, rewards, [], clock)
+        precision = best_precision() if knobs.precision == "auto" else knobs.precision
+        trainer = pl.Trainer(accelerator="cpu", max_epochs=-1, max_steps=knobs.max_steps, precision=precision, gradient_clip_val=knobs.gradient_clip, reload_dataloaders_every_n_epochs=1, num_sanity_val_steps=0,
+                             limit_val_batches=0, enable_model_summary=False, enable_progress_bar=False, logger=False, enable_checkpointing=False, callbacks=[clock])  # fmt: skip
+        trainer.fit(module, rounds)
+        return {name: value.detach() for name, value in module.network.state_dict().items()}, time.monotonic() - begin
+
+    def reward(self, takes: Sequence[Take]) -> np.ndarray:
+        return np.array([self.rewards.total(heard(take)) for take in takes])
+
+
+def summed(takes: Sequence[Take]) -> VoiceLeading | None:
+    """Voice leading of all four-part takes together."""
+    return added([heard(take).voices for take in takes])
+
+
+def added(counts: Sequence[VoiceLeading | None]) -> VoiceLeading | None:
+    """The sum of those that are there."""
+    found = [voices for voices in counts if voices is not None]
+    return reduce(add, found) if found else None
+
+
+def rates(voices: VoiceLeading) -> dict[str, float]:
+    return {"fifths": 1000 * voices.parallel_fifths / voices.moves, "octaves": 1000 * voices.parallel_octaves / voices.moves, "crossings": 1000 * voices.crossings / voices.steps, "compass": 1000 * voices.out_of_compass / voices.notes}
+
+
+def table(setting: Setting, count: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Before and after on test prompts: rewards by part for folk and chorales, voice leading, style by a judge of another kind, and what must not fall."""
+    s = setting
+    after = load_weights(ALIGNED)[1]
+    train = s.shards["train"]
+    labelled = [i for i, record in enumerate(train.records) if record["style"]]
+    trees = TreeJudge([opening(train, s.tokenizer, i, s.params.align.bars) for i in labelled], [train.records[i]["style"] for i in labelled])
+    folk = [style for style in s.tokenizer.styles if style != "chorale"]
+    rows: list[dict[str, Any]] = []
+    targets: dict[str, Any] = {}
+    for what, styles in (("folk", folk), ("chorales", ["chorale"])):
+        prompts = s.prompts(count, styles=styles)
+        takes = {name: s.writer.write(weights, prompts) for name, weights in (("before", s.before), ("after", after))}
+        real = [h for h in s.real if h.labels.style in styles]
+        scored = {name: [s.rewards.parts(heard(take)) for take in mine] for name, mine in takes.items()} | {"real": [s.rewards.parts(h) for h in real]}
+        totals = {name: s.reward(mine) for name, mine in takes.items()}
+        low, high = interval(totals["after"] - totals["before"], SEED)
+        rows.append({"of": what, "what": "reward", "unit": "0 to 1", "real": f"{np.mean([s.rewards.total(h) for h in real]):.3f}", **{name: f"{mine.mean():.3f}" for name, mine in totals.items()}, "change of worth, 95 %": f"{low:+.3f} to {high:+.3f}"})
+        for part in ("style", "key", "metre", "cadence", "controls", "repetition", "form", "rhythm", "pitch", "steps", "originality"):
+            values = {name: np.array([row[part] for row in some if part in row]) for name, some in scored.items()}
+            if len(values["before"]) and len(values["before"]) == len(values["after"]):
+                low, high = interval(values["after"][:, 1] - values["before"][:, 1], SEED)
+                rows.append({"of": what, "what": part, **{name: f"{mine[:, 0].mean():.3f}" if len(mine) else "" for name, mine in values.items()}, "change of worth, 95 %": f"{low:+.3f} to {high:+.3f}"})
+        named = {name: 100 * float(np.mean([a == b for a, b in zip(trees.name([h.score for h in side]), [h.labels.style for h in side], strict=True)])) for name, side in (("real", real), *((name, [heard(t) for t in mine]) for name, mine in takes.items()))}
+        rows.append({"of": what, "what": "style named as asked by boosted trees", "unit": "%", **{name: f"{value:.1f}" for name, value in named.items()}})
+        rows.append({"of": what, "what": "distinct 4-grams of intervals", "unit": "share", **{name: f"{distinct(mine):.3f}" for name, mine in takes.items()}})
+        if what == "folk":
+            targets["folk_style_points_or_ceiling"] = report.target(max(named["after"] - named["before"], 15.0 * (named["after"] >= named["real"])), ">=", 15)
+            continue
+        for task, given in (("composed", False), ("melody given", True)):
+            both = {name: summed([t for t in mine if bool(t.given) == given]) for name, mine in takes.items()}
+            bach = added([h.voices for h in real])
+            for name in ("fifths", "octaves", "crossings", "compass"):
+                told = {side: rates(voices)[name] for side, voices in {"real": bach, **both}.items() if voices is not None}
+                rows.append({"of": f"chorales, {task}", "what": name, "unit": "per 1,000 moves" if name in ("fifths", "octaves") else "per 1,000", **{side: f"{value:.1f}" for side, value in told.items()}})
+                if name in ("fifths", "octaves"):
+                    targets[f"{name}_{task.split()[0]}_over_real"] = report.target(told["after"] / max(told["real"], 1e-9), "<=", 1.5)
+    nats = {"before": s.nats(s.before), "after": s.nats(after)}
+    rows.append({"of": "test split", "what": "nats per note", **{name: f"{value:.4f}" for name, value in nats.items()}})
+    targets["nats_ratio"] = report.target(nats["after"] / nats["before"], "<=", 1.02)
+    return rows, targets
+
+
+def methods(setting: Setting, count: int, minutes: float) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """RLOO and DPO with as many minutes each, and the best of n takes of the network as it was, which costs n times at every answer instead."""
+    s = setting
+    prompts = s.prompts(count)
+    plain = s.writer.write(s.before, prompts)
+    base = s.reward(plain)
+    rows = [{"method": "none", "minutes": 0, "takes an answer": 1, "reward": f"{base.mean():.4f}", "distinct": f"{distinct(plain):.3f}", "nats per note": f"{s.nats(s.before):.4f}"}]
+    changes = {"rloo": {}, "dpo": {"method": "dpo", "beta": 0.1, "prompts": 160, "rounds": 1}}
+    for name, changed in changes.items():
+        weights, seconds = s.align(minutes, s.rewards, **changed)
+        takes = s.writer.write(weights, prompts)
+        low, high = interval(s.reward(takes) - base, SEED)
+        rows.append({"method": name, "minutes": round(seconds / 60, 1), "takes an answer": 1, "reward": f"{s.reward(takes).mean():.4f}", "gain, 95 %": f"{low:+.4f} to {high:+.4f}", "distinct": f"{distinct(takes):.3f}", "nats per note": f"{s.nats(weights):.4f}"})
+        print(rows[-1], flush=True)
+    for n in (2, 4, 8):
+        takes = s.writer.write(s.before, several_takes(prompts, n))
+        mine = s.reward(takes).reshape(-1, n)
+        best = [takes[p * n + int(k)] for p, k in enumerate(mine.argmax(axis=1))]
+        low, high = interval(mine.max(axis=1) - base, SEED)
+        rows.append({"method": f"best of {n}", "minutes": 0, "takes an answer": n, "reward": f"{mine.max(axis=1).mean():.4f}", "gain, 95 %": f"{low:+.4f} to {high:+.4f}", "distinct": f"{distinct(best):.3f}", "nats per note": rows[0]["nats per note"]})
+    return rows, {}
+
+
+def taste(take: Take) -> float:
+    """The simulated judge's: steps rather than leaps, long notes rather than short."""
+    values = describe(take.score)
+    return 4 * values["stepwise_motion"] + 2 * values["mean_note_length"]
+
+
+def comparisons(setting: Setting, prefers: Callable[[Take, Take, np.random.Generator], bool], users: int, each: int) -> list[Preference]:
+    """What `users` simulated people said of pairs of takes for train prompts, one every minute."""
+    s, random = setting, np.random.default_rng(SEED)
+    takes = s.writer.write(s.before, several_takes(s.prompts(users * each, "train"), 2))
+    begin, found = datetime(2026, 1, 1, tzinfo=timezone.utc), []
+    for n in range(users * each):
+        pair = takes[2 * n : 2 * n + 2]
+        chosen = int(not prefers(pair[0], pair[1], random))
+        midi = [base64.b64encode(to_midi(take.score)).decode() for take in pair]
+        found.append(Preference(f"sim-{n % users}", (begin + timedelta(minutes=n)).isoformat(timespec="milliseconds"), f"{n}-{chosen}", f"{n}-{1 - chosen}", midi[chosen], midi[1 - chosen], ("first", "second")[chosen]))
+    return found
+
+
+def judge(setting: Setting, count: int, minutes: float, users: int = 40, each: int = 20) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Win rate of the aligned against the fine-tuned network by a SIMULATED judge, when the judge has a taste and when it tosses a coin."""
+    s = setting
+    prompts = s.prompts(count)
+    plain = s.writer.write(s.before, prompts)
+    rows, targets = [], {}
+    for name, prefers in (("a taste", lambda a, b, random: taste(a) + random.logistic(0, 0.3) > taste(b)), ("a coin", lambda a, b, random: random.random() < 0.5)):
+        kept, gone = guarded(comparisons(s, prefers, users, each))
+        jury = seat(kept, [h.score for h in s.real], s.tokenizer.ticks_per_quarter, s.tokenizer.velocity)
+        weights, _ = s.align(minutes, replace(s.rewards, learned=jury, learned_share=s.params.align.people))
+        takes = s.writer.write(weights, prompts)
+        spread = float(np.std([taste(take) for take in plain]))
+        told = [taste(a) - taste(b) for a, b in zip(takes, plain, strict=True)]
+        duel = Duel("aligned", "fine-tuned", sum(d > 0 for d in told), sum(d < 0 for d in told), sum(d == 0 for d in told))
+        said = [jury(heard(take)) for take in plain]
+        low, high = duel.interval
+        rows.append({"SIMULATED judge": name, "comparisons": len(kept), "quarantined": sum(map(len, gone.values())), "jury agrees with the taste (correlation)": f"{np.corrcoef(said, [taste(t) for t in plain])[0, 1]:.2f}",
+                     "prompts": len(prompts), "aligned preferred": f"{duel.rate:.1%} ({low:.1%} to {high:.1%})", "taste moved by, standard deviations": f"{np.mean(told) / spread:+.2f}", "rules' reward": f"{s.reward(takes).mean():.4f} (before {s.reward(plain).mean():.4f})"})  # fmt: skip
+        print(rows[-1], flush=True)
+        if name == "a taste":
+            targets["judge_with_taste_win_rate"] = report.target(duel.rate, ">=", 0.65)
+        else:
+            targets["judge_with_coin_from_half"] = report.target(abs(duel.rate - 0.5), "<=", 0.05)
+    return rows, targets
+
+
+def hacked(setting: Setting, count: int, minutes: float) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """A candidate that learned one reward alone, unheld, and what the gate says of it."""
+    s = setting
+    weights, _ = s.align(minutes, replace(s.rewards, weights={"style": 1.0}), beta=0.0, anchor=0.0, guided=0.0, learning_rate=0.002)
+    prompts, test = s.prompts(count), s.shards["test"]
+    lines, owners = melodies_of(s.shards["train"], s.tokenizer)
+    every = {split: [s.shards[split].piece(i) for i in range(len(s.shards[split]))] for split in ("train", "valid")}
+    ngram: NgramModel = best_order(every["train"], every["valid"], len(s.tokenizer), s.params.evaluate.ngram_orders)[0]
+    judges, _ = labellers(s.shards["train"], test, s.tokenizer, s.params.align.bars)
+    found = compare(s.writer.write(s.before, prompts), s.writer.write(weights, prompts), s.real, s.rewards, ngram, s.tokenizer, judges, RunIndex(lines, owners), SEED)
+    found["nats_per_note"] = {"ratio": s.nats(weights) / s.nats(s.before)}
+    style = found["parts"]["style"]
+    checks = alignment_floors(found, s.params.gate)
+    rows = [{"what": "style, the reward it learned (worth)", "before": style["worth_before"], "after": style["worth_after"]}, {"what": "distinct 4-grams", **found["distinct"]}, {"what": "descriptor overlap", **found["overlap"]}]
+    rows += [{"what": f"gate: {check.name}", "after": f"{check.value:.4f} {check.op} {check.threshold:g}", "verdict": "pass" if check.passed else "FAIL"} for check in checks]
+    return rows, {"gate_refuses": report.target(float(not all(check.passed for check in checks)), ">=", 1)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--part", choices=("table", "methods", "judge", "hacked"), default="table")
+    parser.add_argument("--count", type=int, default=240, help="prompts, of each kind")
+    parser.add_argument("--minutes", type=float, default=2.5, help="of each training")
+    options = parser.parse_args()
+    setting = Setting()
+    if options.part == "table":
+        rows, targets = table(setting, options.count)
+        report.write("align", rows, targets)
+        return report.write("align_short", [row for row in rows if row["what"] in SHORT], {}, by="align")
+    made = {"methods": methods, "judge": judge, "hacked": hacked}[options.part](setting, options.count, options.minutes)
+    report.write(f"align_{options.part}", *made, by=f"align --part {options.part}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""What people prefer: comparisons of two scores, guards against floods and scripts, and a jury that turns them into a reward.
+
+The jury has a member for every user id: a Bradley-Terry model (Bradley & Terry 1952) on the features of models/labelling.py, fitted to that
+user's comparisons alone. Its verdict on a score is the mean of the members' probabilities, weighted by how much each has said but by at most
+CAP comparisons, and drawn to one half while few have spoken. So whatever one user id sends, the reward of no score moves by more than
+`bound(1)`; whatever all send, by no more than the share that the jury is given.
+"""
+
+import base64
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+from symusic import Score
+
+from models.labelling import features
+from models.rewards import Heard
+from music.errors import UnreadableScore
+from music.readers import read_midi
+from music.score import Limits, normalise
+
+CAP, SILENT_MASS = 20.0, 40.0  # comparisons of one user id that count; of the imaginary users who cannot tell
+RIDGE, FURTHEST = 0.1, 3.0  # of a member's weights; standard deviations of a feature that are told apart
+A_MINUTE, ONE_SIDED, FEW = 20, 0.95, 20  # comparisons of a user in a minute past which it is a script; share of one side past which nobody looked; comparisons below which no side is suspicious
+UPLOAD = Limits(max_bytes=2_000_000, max_quarters=4_000, max_notes=20_000, max_tracks=32)
+
+
+@dataclass(frozen=True)
+class Preference:
+    """`chosen` and `rejected` are base64 MIDI. side: where the chosen one was shown, "first" or "second", "" where it is not known; asked: the request of both as JSON, "" where they had none in common; by: "pair", "likes" or "edits"."""
+
+    user: str
+    time: str
+    chosen_id: str
+    rejected_id: str
+    chosen: str
+    rejected: str
+    side: str = ""
+    asked: str = ""
+    by: str = "pair"
+
+
+def guarded(preferences: Iterable[Preference]) -> tuple[list[Preference], dict[str, list[Preference]]]:
+    """Those to learn from, and the others by the reason why they are not: both ways, scripts, one-sided users, and scores that cannot be read."""
+    rows, gone = list(preferences), defaultdict[str, list[Preference]](list)
+    said = {(p.user, p.chosen_id, p.rejected_id) for p in rows}
+    minutes = Counter((p.user, p.time[:16]) for p in rows if p.by == "pair")
+    sides = defaultdict[str, Counter[str]](Counter)
+    for p in rows:
+        sides[p.user][p.side] += bool(p.side)
+    kept = []
+    for p in rows:
+        told = sum(sides[p.user].values())
+        if p.chosen_id == p.rejected_id or (p.user, p.rejected_id, p.chosen_id) in said:
+            gone["preferred both of two"].append(p)
+        elif minutes[p.user, p.time[:16]] > A_MINUTE:
+            gone[f"more than {A_MINUTE} comparisons of one user in a minute"].append(p)
+        elif told >= FEW and max(sides[p.user].values()) >= ONE_SIDED * told:
+            gone["always the same side"].append(p)
+        elif _unreadable(p):
+            gone["a score cannot be read"].append(p)
+        else:
+            kept.append(p)
+    return kept, dict(gone)
+
+
+def _unreadable(preference: Preference) -> bool:
+    try:
+        datetime.fromisoformat(preference.time)
+        return any(not score_of(midi).note_num() for midi in (preference.chosen, preference.rejected))
+    except (UnreadableScore, ValueError):
+        return True
+
+
+def score_of(midi: str, ticks_per_quarter: int = 12, velocity: int = 80) -> Score:
+    """Base64 MIDI in normal form. Raises UnreadableScore, or ValueError where it is not base64."""
+    return normalise(read_midi(base64.b64decode(midi, validate=True), UPLOAD), ticks_per_quarter=ticks_per_quarter, velocity=velocity)
+
+
+def weights_of(preferences: Sequence[Preference]) -> np.ndarray:
+    """How much each comparison counts, float64 (n,): 1, less where its user has made more than CAP."""
+    made = Counter(p.user for p in preferences)
+    return np.array([min(1.0, CAP / made[p.user]) for p in preferences])
+
+
+@dataclass(frozen=True)
+class Jury:
+    """mean, scale (F,): of features of real music; weights (members, F); masses (members,): how much each counts, at most CAP."""
+
+    mean: np.ndarray
+    scale: np.ndarray
+    weights: np.ndarray
+    masses: np.ndarray
+
+    def __call__(self, heard: Heard) -> float:
+        """Reward of a score, 0 to 1; one half where nobody has spoken."""
+        return float(self._verdicts(standard(features(heard.score), self.mean, self.scale)[None])[0])
+
+    def _verdicts(self, x: np.ndarray) -> np.ndarray:
+        said = 1 / (1 + np.exp(-(x @ self.weights.T)))  # (scores, members)
+        return np.asarray((said @ self.masses + SILENT_MASS / 2) / (self.masses.sum() + SILENT_MASS))
+
+    @cached_property
+    def members(self) -> int:
+        return len(self.masses)
+
+    def bound(self, users: int) -> float:
+        """Most by which `users` more ids, whatever they send, can move the reward of a score."""
+        new = users * CAP
+        return new / (self.masses.sum() + SILENT_MASS + new)
+
+    def save(self, path: Path) -> None:
+        save_file({name: np.ascontiguousarray(value) for name, value in asdict(self).items()}, path)
+
+    @classmethod
+    def load(cls, path: Path) -> "Jury":
+        return cls(**load_file(path))
+
+
+def standard(x: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Features in standard deviations of real music, clipped, and shrunk so that a typical score has length 1."""
+    return np.asarray(np.clip((x - mean) / scale, -FURTHEST, FURTHEST) / np.sqrt(x.shape[-1]))
+
+
+def seat(preferences: Sequence[Preference], real: Sequence[Score], ticks_per_quarter: int, velocity: int) -> Jury:
+    """The jury of guarded comparisons; `real`: music that says what a feature's spread is."""
+    table = np.stack([features(score) for score in real])
+    mean, scale = table.mean(axis=0), np.maximum(table.std(axis=0), 1e-6)
+    by_user: dict[str, list[np.ndarray]] = {}
+    for p in preferences:
+        ahead, behind = (standard(features(score_of(midi, ticks_per_quarter, velocity)), mean, scale) for midi in (p.chosen, p.rejected))
+        by_user.setdefault(p.user, []).append(ahead - behind)
+    fitted = [bradley_terry(np.stack(rows)) for _, rows in sorted(by_user.items())]
+    masses = [min(float(len(rows)), CAP) for _, rows in sorted(by_user.items())]
+    return Jury(mean, scale, np.array(fitted).reshape(len(fitted), len(mean)), np.array(masses))
+
+
+def bradley_terry(differences: np.ndarray) -> np.ndarray:
+    """Weights (F,) that make chosen minus rejected (n, F) most likely, with a ridge: Newton's method, a few steps."""
+    F = differences.shape[1]
+    w = np.zeros(F)
+    for _ in range(20):
+        p = 1 / (1 + np.exp(-(differences @ w)))
+        gradient = RIDGE * w - differences.T @ (1 - p)
+        hessian = RIDGE * np.eye(F) + (differences * (p * (1 - p))[:, None]).T @ differences
+        move = np.linalg.solve(hessian, gradient)
+        w = w - move
+        if np.abs(move).max() < 1e-8:
+            break
+    return w
