@@ -21,7 +21,6 @@ import pytorch_lightning as pl
 
 from benchmarks import report
 from benchmarks.edit_music import TreeJudge
-from models.aligning import distinct, heard
 from models.alignment import compare, interval
 from models.evaluation import labellers, melodies_of
 from models.network import Network
@@ -29,6 +28,7 @@ from models.ngram import NgramModel, best_order
 from models.preferences import Preference, guarded, seat
 from models.rewards import Heard, Rewards
 from models.rollouts import Take, Writer, opening, prompts_like, several_takes
+from models.rounds import Pair, distinct, heard
 from models.scoring import nats_per_note, piece_nats
 from models.shards import Shard
 from models.tokens import load_tokenizer
@@ -76,11 +76,11 @@ class Setting:
         network.load_state_dict(weights)
         return nats_per_note(piece_nats(network, self.tokenizer, [(test.piece(i), test.bar_starts(i)) for i in range(len(test))]), [int(r["notes"]) for r in test.records])
 
-    def align(self, minutes: float, rewards: Rewards, **changed: Any) -> tuple[Weights, float]:
+    def align(self, minutes: float, rewards: Rewards, people: Sequence[Pair] = (), **changed: Any) -> tuple[Weights, float]:
         """Weights aligned from data/finetune with some knobs changed, the last ones, and the seconds it took."""
         knobs = Align.model_validate({**self.params.align.model_dump(), "time_budget_min": minutes, **changed})
         clock, begin = Clock(minutes * 60), time.monotonic()
-        module, rounds = parts(knobs, self.config, self.before, self.tokenizer, self.shards, rewards, [], clock)
+        module, rounds = parts(knobs, self.config, self.before, self.tokenizer, self.shards, rewards, list(people), clock)
         precision = best_precision() if knobs.precision == "auto" else knobs.precision
         trainer = pl.Trainer(accelerator="cpu", max_epochs=-1, max_steps=knobs.max_steps, precision=precision, gradient_clip_val=knobs.gradient_clip, reload_dataloaders_every_n_epochs=1, num_sanity_val_steps=0,
                              limit_val_batches=0, enable_model_summary=False, enable_progress_bar=False, logger=False, enable_checkpointing=False, callbacks=[clock])  # fmt: skip
@@ -156,7 +156,7 @@ def methods(setting: Setting, count: int, minutes: float) -> tuple[list[dict[str
     plain = s.writer.write(s.before, prompts)
     base = s.reward(plain)
     rows = [{"method": "none", "minutes": 0, "takes an answer": 1, "reward": f"{base.mean():.4f}", "distinct": f"{distinct(plain):.3f}", "nats per note": f"{s.nats(s.before):.4f}"}]
-    changes = {"rloo": {}, "dpo": {"method": "dpo", "beta": 0.1, "prompts": 160, "rounds": 1}}
+    changes: dict[str, dict[str, Any]] = {"rloo": {}, "dpo": {"method": "dpo", "prompts": 160, "rounds": 1}}
     for name, changed in changes.items():
         weights, seconds = s.align(minutes, s.rewards, **changed)
         takes = s.writer.write(weights, prompts)
@@ -178,17 +178,18 @@ def taste(take: Take) -> float:
     return 4 * values["stepwise_motion"] + 2 * values["mean_note_length"]
 
 
-def comparisons(setting: Setting, prefers: Callable[[Take, Take, np.random.Generator], bool], users: int, each: int) -> list[Preference]:
-    """What `users` simulated people said of pairs of takes for train prompts, one every minute."""
+def comparisons(setting: Setting, prefers: Callable[[Take, Take, np.random.Generator], bool], users: int, each: int) -> tuple[list[Preference], list[Pair]]:
+    """What `users` simulated people said of pairs of takes for train prompts, one every minute; and the same as pairs of takes."""
     s, random = setting, np.random.default_rng(SEED)
     takes = s.writer.write(s.before, several_takes(s.prompts(users * each, "train"), 2))
-    begin, found = datetime(2026, 1, 1, tzinfo=timezone.utc), []
+    begin, found, pairs = datetime(2026, 1, 1, tzinfo=timezone.utc), list[Preference](), list[Pair]()
     for n in range(users * each):
         pair = takes[2 * n : 2 * n + 2]
         chosen = int(not prefers(pair[0], pair[1], random))
+        pairs.append(Pair(pair[chosen], pair[1 - chosen]))
         midi = [base64.b64encode(to_midi(take.score)).decode() for take in pair]
         found.append(Preference(f"sim-{n % users}", (begin + timedelta(minutes=n)).isoformat(timespec="milliseconds"), f"{n}-{chosen}", f"{n}-{1 - chosen}", midi[chosen], midi[1 - chosen], ("first", "second")[chosen]))
-    return found
+    return found, pairs
 
 
 def judge(setting: Setting, count: int, minutes: float, users: int = 40, each: int = 20) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -198,16 +199,18 @@ def judge(setting: Setting, count: int, minutes: float, users: int = 40, each: i
     plain = s.writer.write(s.before, prompts)
     rows, targets = [], {}
     for name, prefers in (("a taste", lambda a, b, random: taste(a) + random.logistic(0, 0.3) > taste(b)), ("a coin", lambda a, b, random: random.random() < 0.5)):
-        kept, gone = guarded(comparisons(s, prefers, users, each))
+        said, pairs = comparisons(s, prefers, users, each)
+        kept, gone = guarded(said)
+        assert len(kept) == len(pairs), "a simulated judge is no script"
         jury = seat(kept, [h.score for h in s.real], s.tokenizer.ticks_per_quarter, s.tokenizer.velocity)
-        weights, _ = s.align(minutes, replace(s.rewards, learned=jury, learned_share=s.params.align.people))
+        weights, _ = s.align(minutes, replace(s.rewards, learned=jury, learned_share=s.params.align.people), pairs)
         takes = s.writer.write(weights, prompts)
         spread = float(np.std([taste(take) for take in plain]))
         told = [taste(a) - taste(b) for a, b in zip(takes, plain, strict=True)]
         duel = Duel("aligned", "fine-tuned", sum(d > 0 for d in told), sum(d < 0 for d in told), sum(d == 0 for d in told))
-        said = [jury(heard(take)) for take in plain]
+        heard_by = [jury(heard(take)) for take in plain]
         low, high = duel.interval
-        rows.append({"SIMULATED judge": name, "comparisons": len(kept), "quarantined": sum(map(len, gone.values())), "jury agrees with the taste (correlation)": f"{np.corrcoef(said, [taste(t) for t in plain])[0, 1]:.2f}",
+        rows.append({"SIMULATED judge": name, "comparisons": len(kept), "quarantined": sum(map(len, gone.values())), "jury agrees with the taste (correlation)": f"{np.corrcoef(heard_by, [taste(t) for t in plain])[0, 1]:.2f}",
                      "prompts": len(prompts), "aligned preferred": f"{duel.rate:.1%} ({low:.1%} to {high:.1%})", "taste moved by, standard deviations": f"{np.mean(told) / spread:+.2f}", "rules' reward": f"{s.reward(takes).mean():.4f} (before {s.reward(plain).mean():.4f})"})  # fmt: skip
         print(rows[-1], flush=True)
         if name == "a taste":

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from symusic import Score
 
-from models.aligning import distinct, heard
 from models.labelling import Judges
 from models.ngram import NgramModel
 from models.rewards import PARTS, Heard, Rewards, worth
 from models.rollouts import Take
+from models.rounds import distinct, heard
 from models.tokens import CellTokenizer
 from music.overlap import overlap
 from music.similarity import RunIndex, melody

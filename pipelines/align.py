@@ -28,7 +28,8 @@ from pipelines.rewarding import save_rewards
 from pipelines.training import TOKENS, Run, load_weights, save_weights, train
 
 if TYPE_CHECKING:
-    from models.aligning import Aligning, Pair, Rounds
+    from models.aligning import Aligning
+    from models.rounds import Pair, Rounds
 
 START, OUT, LIVE = Path("data/finetune"), Path("data/align"), Path("reports/align")
 TAKES = pa.schema([("prompt", pa.int64()), ("take", pa.int64()), ("reward", pa.float64()), ("parts", pa.string()), ("asked", pa.string()), ("midi", pa.binary())])
@@ -92,7 +93,8 @@ def parts(
     knobs: Align, config: NetworkConfig, weights: dict[str, Any], tokenizer: CellTokenizer, shards: dict[str, Shard], rewards: Rewards, people: "list[Pair]", clock: Any
 ) -> "tuple[Aligning, Rounds]":
     """The module that learns and the rounds that it learns from."""
-    from models.aligning import Aligning, Hold, Rounds
+    from models.aligning import Aligning, Hold
+    from models.rounds import Rounds
     from models.training import ValidPieces
 
     assert knobs.method != "none"
@@ -104,20 +106,20 @@ def parts(
         knobs.method, reference.eval(), writer, rewards, lambda count, seed: prompts_like(shards["train"], tokenizer, count=count, bars=knobs.bars, seed=seed),
         lambda first, rows: WindowDataset(shards["train"], tokenizer, config.context, real, Mixture(0.5, 0.25, 0.1, 0.15), knobs.seed, first, rows), clock,
         rounds=knobs.rounds, count=knobs.prompts, takes=knobs.takes, kept=knobs.kept, guidance=knobs.guidance, batch=knobs.batch_size, seed=knobs.seed, least=knobs.least,
-        first_pitch=tokenizer.first_id["Pitch"], people=people,
+        first_pitch=tokenizer.first_id["Pitch"], people=people, each=knobs.pairs,
     )  # fmt: skip
     looks = prompts_like(shards["valid"], tokenizer, count=knobs.looks, bars=knobs.bars, seed=knobs.seed, top_p=0.98)
     module = Aligning(
         reference, ValidPieces(shards["valid"], tokenizer, told=True), writer, rewards, looks, guidance=knobs.guidance,
-        method=knobs.method, hold=Hold(knobs.beta, knobs.anchor, knobs.local, knobs.guided), matrix_rate=knobs.matrix_rate,
+        method=knobs.method, hold=Hold(knobs.beta, knobs.anchor, knobs.local, knobs.guided, knobs.sharp), matrix_rate=knobs.matrix_rate,
         learning_rate=knobs.learning_rate, warmup=knobs.warmup, max_steps=knobs.max_steps, clock=clock, anchor_rows=knobs.anchor_rows,
     )  # fmt: skip
     return module, rounds
 
 
 def people_pairs(tokenizer: CellTokenizer, preferences: list[Preference], context: int) -> "list[Pair]":
-    """People's comparisons of two answers to one request, as pairs that DPO can learn from; others speak through the jury alone."""
-    from models.aligning import Pair
+    """People's comparisons of two answers to one request, as pairs that are learned from directly; others speak through the jury alone."""
+    from models.rounds import Pair
 
     found = []
     for preference, weight in zip(preferences, weights_of(preferences).tolist(), strict=True):
@@ -133,7 +135,7 @@ def people_pairs(tokenizer: CellTokenizer, preferences: list[Preference], contex
 
 def write_takes(takes: list[Take], totals: np.ndarray, rewards: Rewards) -> None:
     """What the model wrote before it learned, ranked: the preference data of its own."""
-    from models.aligning import heard
+    from models.rounds import heard
 
     rows = [{"prompt": n // totals.shape[1], "take": n % totals.shape[1], "reward": float(totals.ravel()[n]), "parts": json.dumps({name: [round(x, 4) for x in both] for name, both in rewards.parts(heard(take)).items()}),
              "asked": _asked(take), "midi": to_midi(take.score)} for n, take in enumerate(takes)]  # fmt: skip

@@ -168,6 +168,8 @@ class Align(_Section):
     local: float = Field(ge=0)
     guidance: float = Field(ge=0, le=5)
     guided: float = Field(ge=0)
+    sharp: float = Field(gt=0)
+    pairs: int = Field(ge=0)
     rounds: int = Field(ge=1)
     batch_size: int = Field(ge=2)
     beta: float = Field(ge=0)

@@ -6,11 +6,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.aligning import Pair, leave_one_out, log_probabilities, pairs_of, wrong_tokens
+from models.aligning import log_probabilities
 from models.fill import FillRequest, empty, plan_of
 from models.labels import Labels
 from models.network import Network, sized
 from models.rollouts import Take, Writer, padded, several_takes, take_of, unasked
+from models.rounds import Pair, leave_one_out, pairs_of, wrong_tokens
 from models.tokens import CellTokenizer
 from music.score import same_notes
 from tests.models.test_rewards import chorale, rewards, tune
@@ -98,13 +99,12 @@ def test_a_step_makes_the_chosen_take_more_likely_than_the_rejected(tokenizer: C
     torch.nn.Module.__init__(module)
     module._hold, module.round_reward = Hold(0.1, 0.0), 0.0
     module.log = lambda *args, **more: None  # type: ignore[method-assign, assignment]
-    weight = torch.tensor([1.0, -1.0]) if method == "rloo" else torch.ones(1)
-    batch = {"ids": ids, "scored": scored, "weight": weight}
+    batch = {"ids": ids, "scored": scored, "weight": torch.tensor([1.0, -1.0])}
     before = reference.sum(dim=1)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.2)
     for _ in range(3):
         mine = log_probabilities(network, ids, scored)
-        loss = module._rloo(mine, reference, batch) if method == "rloo" else module._dpo(mine, reference, batch)
+        loss = module._rloo(mine, reference, batch) if method == "rloo" else module._dpo(mine, reference, torch.ones(1))
         network.zero_grad()
         loss.backward()
         optimizer.step()
