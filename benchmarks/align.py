@@ -137,7 +137,7 @@ def table(setting: Setting, count: int) -> tuple[list[dict[str, Any]], dict[str,
             continue
         for task, given in (("composed", False), ("melody given", True)):
             both = {name: summed([t for t in mine if bool(t.given) == given]) for name, mine in takes.items()}
-            bach = added([h.voices for h in real])
+            bach = added([Heard(opening(shard, s.tokenizer, i, s.params.align.bars), shard.labels(i)).voices for shard in s.shards.values() for i in range(len(shard)) if shard.records[i]["style"] == "chorale"])
             for name in ("fifths", "octaves", "crossings", "compass"):
                 told = {side: rates(voices)[name] for side, voices in {"real": bach, **both}.items() if voices is not None}
                 rows.append({"of": f"chorales, {task}", "what": name, "unit": "per 1,000 moves" if name in ("fifths", "octaves") else "per 1,000", **{side: f"{value:.1f}" for side, value in told.items()}})

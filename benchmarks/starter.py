@@ -157,11 +157,12 @@ def main() -> None:
         {"what": "infilling 4 bars, nats per note", "measured": "model {model:.3f}, not shown what lies ahead {model_blind:.3f}, n-gram {ngram:.3f}".format(**metrics["fill"]["infill 4 bars"])},
         {"what": "in the key asked", "measured": "{obeyed:.1%}; dealt at random {chance:.1%}, real pieces {human:.1%}".format(**metrics["obedience"]["key"])},
         {"what": "in the density asked (8 classes)", "measured": "{obeyed:.1%}; dealt at random {chance:.1%}".format(**metrics["obedience"]["density"])},
+        {"what": "reward of takes for held-out prompts (0 to 1)", "measured": "{after:.3f}; before align {before:.3f}, real pieces {real:.3f}".format(**metrics["alignment"]["reward"])},
         {"what": "image's site-packages without torch", "measured": f"{megabytes:.0f} MB"},
     ]
     served_rows, served_targets = serving_rows(ready, seconds)
     targets = {
-        "repro_minutes": report.target(repro, "<=", 22), "install_minutes": report.target(install / 60, "<=", 6), "peak_gb": report.target(peak, "<=", 6), "noop_seconds": report.target(noop, "<=", 10),
+        "repro_minutes": report.target(repro, "<=", 25), "install_minutes": report.target(install / 60, "<=", 6), "peak_gb": report.target(peak, "<=", 6), "noop_seconds": report.target(noop, "<=", 10),
         "prepare_minutes": report.target(data / 60, "<=", 3), "below_ngram": report.target(metrics["below_ngram"], ">=", 0.15), "validity": report.target(metrics["validity"], ">=", 1.0),
         "overlap_gain": report.target(metrics["overlap_gain"], ">=", 0.0), "serving_mb": report.target(megabytes, "<=", 400), **served_targets,
     }

@@ -82,7 +82,9 @@ class Aligning(pl.LightningModule):
             asked = self._reference[0](batch["ids"][:, :-1]).float()
             reference = picked(asked, batch["ids"], batch["scored"])
         if self._method == "rloo":
-            judged = self._rloo(mine, reference, batch) + self._hold.local * self._wrong(logits, batch)
+            judged = self._rloo(mine, reference, batch) + self._hold.local * self._wrong(logits, batch["places"], batch["costs"], batch["scored"])
+            if "led" in batch:
+                judged = judged + self._hold.local * self._wrong(self.network(batch["led"][:, :-1]).float(), batch["led_places"], batch["led_costs"], batch["led_scored"])
             judged = judged + self._hold.guided * batch["gain"].clamp(0, 1) * self._guided(logits, asked, batch)
         else:
             judged = self._dpo(mine, reference, batch["weight"])
@@ -93,10 +95,10 @@ class Aligning(pl.LightningModule):
         self.log("train_anchor", real, prog_bar=True)
         return judged + self._hold.anchor * real
 
-    def _wrong(self, logits: Tensor, batch: dict[str, Tensor]) -> Tensor:
+    def _wrong(self, logits: Tensor, places: Tensor, costs: Tensor, scored: Tensor) -> Tensor:
         """Expected cost of the next note where it can be wrong, over all own tokens: the gradient of the whole distribution, not of what was drawn (Sutton et al. 2001, "all actions")."""
-        rows, at = batch["places"].T
-        expected = (logits[rows, at].softmax(dim=1) * batch["costs"]).sum() / batch["scored"][:, 1:].sum()
+        rows, at = places.T
+        expected = (logits[rows, at].softmax(dim=1) * costs).sum() / scored[:, 1:].sum()
         self.log("train_wrong", expected, prog_bar=True)
         return expected
 

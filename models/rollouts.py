@@ -84,6 +84,19 @@ def _prompt(shard: Shard, tokenizer: CellTokenizer, i: int, bars: int, harmonise
     return FillRequest(even, empty(even), labels, seed, top_p=top_p)
 
 
+def real_takes(shard: Shard, tokenizer: CellTokenizer, *, bars: int, tracks: int, context: int, seed: int) -> list[Take]:
+    """Real openings of pieces of so many tracks as the answers to prompts like them, each once from nothing and once with the first track given."""
+    random = np.random.default_rng(seed)
+    found = []
+    for i in range(len(shard)):
+        if shard.statistics(i).shape[1] == tracks and len(shard.bar_starts(i)) >= FEWEST_BARS:
+            score = opening(shard, tokenizer, i, bars)
+            for harmonise in (0.0, 1.0):
+                request = _prompt(shard, tokenizer, i, bars, harmonise, random, 0, 1.0)
+                found.append(take_of(tokenizer, replace(request, plan=plan_of(score)), score, context))
+    return found
+
+
 class Writer:
     """Decodes with weights as they are now, in two lanes of a thread each."""
 

@@ -81,12 +81,13 @@ class Rounds(pl.LightningDataModule):
 
     def __init__(
         self, method: Method, reference: Network, writer: Writer, rewards: Rewards, prompts: Callable[[int, int], list[FillRequest]], anchor: Callable[[int, int], WindowDataset], clock: Clock, *,
-        rounds: int, count: int, takes: int, kept: int, guidance: float, batch: int, seed: int, least: float, first_pitch: int, people: Sequence[Pair] = (), each: int = 0,
+        rounds: int, count: int, takes: int, kept: int, guidance: float, batch: int, seed: int, least: float, first_pitch: int, people: Sequence[Pair] = (), each: int = 0, real: Sequence[Take] = (), led: int = 0,
     ) -> None:  # fmt: skip
-        """prompts(count, seed) and anchor(first, rows) make requests and rows of real music; an epoch has `rounds` of `count` prompts with `takes` each, of which RLOO learns from `kept`; `guidance`: of every second take; `each`: people's pairs in a step; `first_pitch`: the token of pitch 0; `batch`: sequences in a step."""
+        """prompts(count, seed) and anchor(first, rows) make requests and rows of real music; an epoch has `rounds` of `count` prompts with `takes` each, of which RLOO learns from `kept`; `guidance`: of every second take; `each`: people's pairs in a step; `led`: of the `real` takes in a step, whose notes can be wrong too; `first_pitch`: the token of pitch 0; `batch`: sequences in a step."""
         super().__init__()
         self._method, self._reference, self._writer, self._rewards, self._prompts, self._anchor, self._clock = method, reference, writer, rewards, prompts, anchor, clock
         self._rounds, self._count, self._takes, self._batch, self._seed, self._least, self._people, self._each = rounds, count, takes, batch, seed, least, people if each else (), each
+        self._real, self._led = (list(real) if led else []), led
         self._kept, self._guidance, self._first_pitch = min(kept, takes), guidance, first_pitch
         self._gain = 0.0
         self._pairs: list[Pair] = []
@@ -124,7 +125,8 @@ class Rounds(pl.LightningDataModule):
             real = self._anchor(number * len(batches) * module.anchor_rows, len(batches) * module.anchor_rows)
             self._clock.elapsed_s += time.monotonic() - begin
             for n, batch in enumerate(batches):
-                told = self._of_people(number * len(batches) + n) if self._method == "rloo" and self._people else {}
+                step = number * len(batches) + n
+                told = {**(self._of_people(step) if self._people else {}), **(self._of_real(step) if self._real else {})} if self._method == "rloo" else {}
                 rows = [real[n * module.anchor_rows + k] for k in range(module.anchor_rows)]
                 yield {**batch, **told, "real": torch.stack([ids for ids, _ in rows]), "learned": torch.stack([mask for _, mask in rows])}
 
@@ -134,6 +136,13 @@ class Rounds(pl.LightningDataModule):
         some = [self._people[int(order[(step * self._each + k) % len(order)])] for k in range(self._each)]
         ids, scored = padded([pair.chosen for pair in some] + [pair.rejected for pair in some])
         return {"people": ids, "people_scored": scored, "people_weight": torch.tensor([pair.weight for pair in some])}
+
+    def _of_real(self, step: int) -> dict[str, Tensor]:
+        """Some real four-part openings, and what would be wrong in them."""
+        some = [self._real[int(i)] for i in np.random.default_rng((self._seed, step)).integers(len(self._real), size=self._led)]
+        places, costs = wrong_tokens(some, self._rewards, self._first_pitch, self._reference.config.vocabulary)
+        ids, scored = padded(some)
+        return {"led": ids, "led_scored": scored, "led_places": places, "led_costs": costs}
 
     def _rloo(self, module: Any, number: int) -> Iterator[dict[str, Tensor]]:
         takes, rewards = self.written(module.network, self._seed + 7919 * number)

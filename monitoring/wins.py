@@ -41,7 +41,7 @@ def duels(rows: Iterable[Row]) -> list[Duel]:
     for row in rows:
         if row.kind == "answer":
             writer[row.id] = row.model
-            order[row.model] = len(writer)
+            order.setdefault(row.model, len(order))  # by first answer
         elif row.kind == "feedback" and row.body.get("event") in COMPARED:
             mine, other = writer.get(str(row.body.get("item", "")), ""), writer.get(str(row.body.get("over", "")), "")
             user = str(row.body.get("user", ""))

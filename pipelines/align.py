@@ -14,8 +14,8 @@ from models.compose import Composition, requests_of
 from models.evaluation import half_judges, melodies_of
 from models.network import Network, NetworkConfig
 from models.preferences import Jury, Preference, guarded, score_of, seat, weights_of
-from models.rewards import Heard, Reference, Rewards, Tools, metre_profiles
-from models.rollouts import Take, Writer, opening, prompts_like, take_of
+from models.rewards import VOICES, Heard, Reference, Rewards, Tools, metre_profiles
+from models.rollouts import Take, Writer, opening, prompts_like, real_takes, take_of
 from models.shards import Shard, data_digest
 from models.tokens import CellTokenizer, load_tokenizer
 from models.windows import Augmentation, Mixture, WindowDataset
@@ -106,7 +106,8 @@ def parts(
         knobs.method, reference.eval(), writer, rewards, lambda count, seed: prompts_like(shards["train"], tokenizer, count=count, bars=knobs.bars, seed=seed),
         lambda first, rows: WindowDataset(shards["train"], tokenizer, config.context, real, Mixture(0.5, 0.25, 0.1, 0.15), knobs.seed, first, rows), clock,
         rounds=knobs.rounds, count=knobs.prompts, takes=knobs.takes, kept=knobs.kept, guidance=knobs.guidance, batch=knobs.batch_size, seed=knobs.seed, least=knobs.least,
-        first_pitch=tokenizer.first_id["Pitch"], people=people, each=knobs.pairs,
+        first_pitch=tokenizer.first_id["Pitch"], people=people, each=knobs.pairs, led=knobs.led,
+        real=real_takes(shards["train"], tokenizer, bars=knobs.bars, tracks=VOICES, context=config.context, seed=knobs.seed) if knobs.led else (),
     )  # fmt: skip
     looks = prompts_like(shards["valid"], tokenizer, count=knobs.looks, bars=knobs.bars, seed=knobs.seed, top_p=0.98)
     module = Aligning(

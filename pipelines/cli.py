@@ -54,12 +54,14 @@ def _where_everything_is(tag: str) -> None:
     like = {name: m["overlap"][name]["mean"]["oa"] for name in ("model", "ngram", "train")}
     nothing = dict.fromkeys(("obeyed", "chance", "human", "model", "ngram", "model_blind"), float("nan"))
     key, infill = m["obedience"].get("key", nothing), m["fill"].get("infill 4 bars", nothing)
+    reward = m["alignment"].get("reward", dict.fromkeys(("before", "after", "real"), float("nan")))
     typer.echo(f"""
                             model   n-gram   other
 nats per note, test       {m["nats_per_note"]:>7.3f}  {m["ngram_nats_per_note"]:>7.3f}   uniform {m["uniform_nats_per_note"]:.2f}
 overlap with test set     {like["model"]:>7.3f}  {like["ngram"]:>7.3f}   train set {like["train"]:.3f}
 valid samples             {m["validity"]:>7.1%}  {m["ngram_validity"]:>7.1%}
 in the key asked          {key["obeyed"]:>7.1%}        -   chance {key["chance"]:.1%}, real pieces {key["human"]:.1%}
+reward of takes           {reward["after"]:>7.3f}        -   before align {reward["before"]:.3f}, real pieces {reward["real"]:.3f}
 infill 4 bars             {infill["model"]:>7.3f}  {infill["ngram"]:>7.3f}   not shown what lies ahead {infill["model_blind"]:.3f}
 
 metrics     reports/metrics.json, bundle/MODEL_CARD.md; plots: dvc plots show

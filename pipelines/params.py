@@ -167,6 +167,7 @@ class Align(_Section):
     kept: int = Field(ge=2)
     local: float = Field(ge=0)
     guidance: float = Field(ge=0, le=5)
+    led: int = Field(ge=0)
     guided: float = Field(ge=0)
     sharp: float = Field(gt=0)
     pairs: int = Field(ge=0)

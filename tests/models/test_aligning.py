@@ -57,6 +57,14 @@ def test_wrong_notes_are_those_that_would_make_parallels_where_the_network_write
     assert other.given == (3,) and "Pitch_45" not in [tokenizer[int(other.ids[at + 1])] for _, at in places.tolist()], "what was given is nobody's fault"
 
 
+def test_a_real_opening_says_what_would_be_wrong_at_its_own_notes(tokenizer: CellTokenizer) -> None:
+    score = chorale([48, 41, 43, 48])
+    real = take_of(tokenizer, FillRequest(plan_of(score), empty(plan_of(score)), Labels("chorale", bars=1), 0), score, CONTEXT)
+    places, costs = wrong_tokens([real], rewards({"fifths": 1.0, "octaves": 1.0}), tokenizer.first_id["Pitch"], len(tokenizer))
+    written = real.ids[places[:, 1].numpy() + 1]
+    assert len(places) and not any(cost[int(token)] for cost, token in zip(costs, written, strict=True)), "this bass makes no parallels"
+
+
 def test_what_the_network_writes_is_what_the_training_step_reads(tokenizer: CellTokenizer) -> None:
     torch.manual_seed(0)
     config = sized("tiny", vocabulary=len(tokenizer), context=CONTEXT)

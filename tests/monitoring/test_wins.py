@@ -20,6 +20,12 @@ def test_wins_losses_and_ties_are_counted_for_the_newer_model() -> None:
     assert duels(rows)[0].rate == 0.625
 
 
+def test_two_models_are_one_duel_whatever_the_order_of_their_takes() -> None:
+    rows = [row for n in range(6) for row in compared(n, "u", "new")]
+    turned = [rows[3 * n + k] for n in range(6) for k in ((0, 1, 2), (1, 0, 2))[n % 2]]
+    assert [(d.won, d.lost) for d in duels(turned)] == [(6, 0)]
+
+
 def test_two_takes_of_one_model_and_unknown_answers_are_no_duel() -> None:
     same = [Row("answer", "pair", "r", "new", id=name) for name in ("a", "b")]
     said = [Row("feedback", "feedback", "f", "m", body={"user": "u", "event": "prefer", "item": item, "over": over}) for item, over in (("a", "b"), ("a", "gone"))]
