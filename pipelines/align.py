@@ -86,6 +86,10 @@ def learn(run: Run, tokenizer: CellTokenizer, shards: dict[str, Shard], rewards:
         return module, rounds
 
     train(run, make, watched="valid_held_reward", mode="max")
+    trained = json.loads((OUT / "training.json").read_text())
+    if trained["valid_held_reward"] < 0:  # no look held: likelihood or diversity had fallen at each
+        print("no look kept nats per note and distinct n-grams: the weights stay as finetune left them. Raise align.anchor or lower align.learning_rate", flush=True)
+        save_weights(run, weights, {**trained, "steps": 0})
     return made[0]
 
 
