@@ -22,13 +22,12 @@ from models.rollouts import Writer
 from models.rounds import Method, distinct, heard
 from models.training import Clock, ValidPieces, learning_rate_factor
 
-MOST_WORSE = 0.02  # share by which nats per note of the valid split may rise over the reference's, and distinct n-grams fall short of its, for a look to count
-
 
 @dataclass(frozen=True)
 class Hold:
     """What alignment is held by. beta: weight of the divergence; sharp: DPO's beta; people: weight of people's pairs; anchor: weight of cross-entropy on real music; local: weight of what single notes do wrong; guided:
-    of the divergence from what guidance would write, while guidance wins."""
+    of the divergence from what guidance would write, while guidance wins; worse, fewer: shares by which nats per note of the valid split may rise over
+    the reference's, and distinct n-grams fall short of its, for a look to count."""
 
     beta: float
     anchor: float
@@ -36,6 +35,8 @@ class Hold:
     guided: float = 0.0
     sharp: float = 0.1
     people: float = 1.0
+    worse: float = 0.015
+    fewer: float = 0.05
 
 
 def log_probabilities(network: Network, ids: Tensor, scored: Tensor) -> Tensor:
@@ -137,7 +138,7 @@ class Aligning(pl.LightningModule):
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         look = self.look()
-        held = look["nats_per_note"] <= self._start["nats_per_note"] * (1 + MOST_WORSE) and look["distinct"] >= self._start["distinct"] * (1 - MOST_WORSE)
+        held = look["nats_per_note"] <= self._start["nats_per_note"] * (1 + self._hold.worse) and look["distinct"] >= self._start["distinct"] * (1 - self._hold.fewer)
         for name, value in look.items():
             self.log(f"valid_{name}", value, prog_bar=True, batch_size=1)
         self.log("valid_held_reward", look["reward"] - (not held), batch_size=1)

@@ -163,12 +163,13 @@ class Rounds(pl.LightningDataModule):
         if not self._pairs:
             takes, rewards = self.written(self._reference, self._seed)
             self._pairs = [*pairs_of(takes, rewards, self._least), *self._people]
+            if not self._pairs:
+                raise ValueError(f"no two takes of a prompt differ by {self._least} in reward: lower align.least, or raise align.prompts or align.takes")
         for picked in self._by_length([max(len(pair.chosen.ids), len(pair.rejected.ids)) for pair in self._pairs], self._batch // 2, number):
             some = [self._pairs[i] for i in picked]
             mine = [pair.chosen for pair in some] + [pair.rejected for pair in some]
             ids, scored = padded(mine)
             yield {"ids": ids, "scored": scored, "weight": torch.tensor([pair.weight for pair in some])}
-
 
     def _by_length(self, lengths: Sequence[int], size: int, number: int) -> list[list[int]]:
         """Indices in batches of about equal length, so that little is padded; the batches in random order."""

@@ -116,7 +116,7 @@ def parts(
     looks = prompts_like(shards["valid"], tokenizer, count=knobs.looks, bars=knobs.bars, seed=knobs.seed, top_p=0.98)
     module = Aligning(
         reference, ValidPieces(shards["valid"], tokenizer, told=True), writer, rewards, looks, guidance=knobs.guidance,
-        method=knobs.method, hold=Hold(knobs.beta, knobs.anchor, knobs.local, knobs.guided, knobs.sharp), matrix_rate=knobs.matrix_rate,
+        method=knobs.method, hold=Hold(knobs.beta, knobs.anchor, knobs.local, knobs.guided, knobs.sharp, worse=knobs.most_worse, fewer=knobs.most_fewer), matrix_rate=knobs.matrix_rate,
         learning_rate=knobs.learning_rate, warmup=knobs.warmup, max_steps=knobs.max_steps, clock=clock, anchor_rows=knobs.anchor_rows,
     )  # fmt: skip
     return module, rounds

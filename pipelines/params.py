@@ -180,6 +180,8 @@ class Align(_Section):
     rewards: dict[str, float]
     people: float = Field(ge=0, le=1)
     looks: int = Field(ge=4)
+    most_worse: float = Field(ge=0)
+    most_fewer: float = Field(ge=0)
     matrix_rate: float = Field(ge=0)
     learning_rate: float = Field(gt=0)
     warmup: float = Field(ge=0, lt=1)
