@@ -2,7 +2,7 @@
 `hacked` train networks of their own from data/finetune, some minutes each, and measure the same.
 
 methods: RLOO, DPO and the best of n takes. judge: a SIMULATED judge with a known taste speaks through comparisons; does the loop find the taste?
-hacked: the style judge as the only reward and nothing that holds; does the gate see what it cost?
+hacked: the more bars are repeated the better, and nothing that holds; does the gate see what it cost?
 """
 
 import argparse
@@ -23,6 +23,7 @@ from benchmarks import report
 from benchmarks.edit_music import TreeJudge
 from models.alignment import compare, interval
 from models.evaluation import labellers, melodies_of
+from models.fill import FillRequest
 from models.network import Network
 from models.ngram import NgramModel, best_order
 from models.preferences import Preference, guarded, seat
@@ -61,9 +62,15 @@ class Setting:
         test = self.shards["test"]
         self.real = [Heard(opening(test, self.tokenizer, i, self.params.align.bars), test.labels(i)) for i in range(len(test))]
 
-    def prompts(self, count: int, split: str = "test", seed: int = SEED, styles: Sequence[str] = ()) -> list[Any]:
+    def trees(self) -> TreeJudge:
+        """A judge of style of another kind than the one that rewards."""
+        train = self.shards["train"]
+        labelled = [i for i, record in enumerate(train.records) if record["style"]]
+        return TreeJudge([opening(train, self.tokenizer, i, self.params.align.bars) for i in labelled], [train.records[i]["style"] for i in labelled])
+
+    def prompts(self, count: int, split: str = "test", seed: int = SEED, styles: Sequence[str] = ()) -> list[FillRequest]:
         """Requests as they are served; `styles`: only of these."""
-        found: list[Any] = []
+        found: list[FillRequest] = []
         while len(found) < count:
             more = prompts_like(self.shards[split], self.tokenizer, count=count, bars=self.params.align.bars, seed=seed, top_p=0.98)
             found += [request for request in more if not styles or request.labels.style in styles]
@@ -91,6 +98,16 @@ class Setting:
         return np.array([self.rewards.total(heard(take)) for take in takes])
 
 
+def named_right(trees: TreeJudge, some: Sequence[Heard]) -> float:
+    """Percentage of pieces whose style the trees name as it was asked."""
+    return 100 * float(np.mean([a == b for a, b in zip(trees.name([h.score for h in some]), [h.labels.style for h in some], strict=True)]))
+
+
+def keeping(prompts: Sequence[FillRequest]) -> list[FillRequest]:
+    """The same, written as the service writes chorales: keeping from parallels (models/leading.py)."""
+    return [replace(request, locks=replace(request.locks, voice_leading=True)) for request in prompts]
+
+
 def summed(takes: Sequence[Take]) -> VoiceLeading | None:
     """Voice leading of all four-part takes together."""
     return added([heard(take).voices for take in takes])
@@ -109,10 +126,7 @@ def rates(voices: VoiceLeading) -> dict[str, float]:
 def table(setting: Setting, count: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Before and after on test prompts: rewards by part for folk and chorales, voice leading, style by a judge of another kind, and what must not fall."""
     s = setting
-    after = load_weights(ALIGNED)[1]
-    train = s.shards["train"]
-    labelled = [i for i, record in enumerate(train.records) if record["style"]]
-    trees = TreeJudge([opening(train, s.tokenizer, i, s.params.align.bars) for i in labelled], [train.records[i]["style"] for i in labelled])
+    after, trees = load_weights(ALIGNED)[1], s.trees()
     folk = [style for style in s.tokenizer.styles if style != "chorale"]
     rows: list[dict[str, Any]] = []
     targets: dict[str, Any] = {}
@@ -129,20 +143,23 @@ def table(setting: Setting, count: int) -> tuple[list[dict[str, Any]], dict[str,
             if len(values["before"]) and len(values["before"]) == len(values["after"]):
                 low, high = interval(values["after"][:, 1] - values["before"][:, 1], SEED)
                 rows.append({"of": what, "what": part, **{name: f"{mine[:, 0].mean():.3f}" if len(mine) else "" for name, mine in values.items()}, "change of worth, 95 %": f"{low:+.3f} to {high:+.3f}"})
-        named = {name: 100 * float(np.mean([a == b for a, b in zip(trees.name([h.score for h in side]), [h.labels.style for h in side], strict=True)])) for name, side in (("real", real), *((name, [heard(t) for t in mine]) for name, mine in takes.items()))}
+        named = {name: named_right(trees, side) for name, side in (("real", real), *((name, [heard(t) for t in mine]) for name, mine in takes.items()))}
         rows.append({"of": what, "what": "style named as asked by boosted trees", "unit": "%", **{name: f"{value:.1f}" for name, value in named.items()}})
         rows.append({"of": what, "what": "distinct 4-grams of intervals", "unit": "share", **{name: f"{distinct(mine):.3f}" for name, mine in takes.items()}})
         if what == "folk":
             targets["folk_style_points_or_ceiling"] = report.target(max(named["after"] - named["before"], 15.0 * (named["after"] >= named["real"])), ">=", 15)
             continue
-        for task, given in (("composed", False), ("melody given", True)):
-            both = {name: summed([t for t in mine if bool(t.given) == given]) for name, mine in takes.items()}
+        kept = {name: s.writer.write(weights, keeping(prompts)) for name, weights in (("before", s.before), ("after", after))}
+        totals = {name: s.reward(mine) for name, mine in kept.items()}
+        rows.append({"of": "chorales, parallels kept from", "what": "reward", "unit": "0 to 1", "real": f"{np.mean([s.rewards.total(h) for h in real]):.3f}", **{name: f"{mine.mean():.3f}" for name, mine in totals.items()}})
+        for task, given, written in (("composed", False, takes), ("melody given", True, takes), ("composed, parallels kept from", False, kept), ("melody given, parallels kept from", True, kept)):
+            both = {name: summed([t for t in mine if bool(t.given) == given]) for name, mine in written.items()}
             bach = added([Heard(opening(shard, s.tokenizer, i, s.params.align.bars), shard.labels(i)).voices for shard in s.shards.values() for i in range(len(shard)) if shard.records[i]["style"] == "chorale"])
             for name in ("fifths", "octaves", "crossings", "compass"):
                 told = {side: rates(voices)[name] for side, voices in {"real": bach, **both}.items() if voices is not None}
                 rows.append({"of": f"chorales, {task}", "what": name, "unit": "per 1,000 moves" if name in ("fifths", "octaves") else "per 1,000", **{side: f"{value:.1f}" for side, value in told.items()}})
                 if name in ("fifths", "octaves"):
-                    targets[f"{name}_{task.split()[0]}_over_real"] = report.target(told["after"] / max(told["real"], 1e-9), "<=", 1.5)
+                    targets[f"{name}_{task.replace(', ', '_').replace(' ', '_')}_over_real"] = report.target(told["after"] / max(told["real"], 1e-9), "<=", 1.5)
     nats = {"before": s.nats(s.before), "after": s.nats(after)}
     rows.append({"of": "test split", "what": "nats per note", **{name: f"{value:.4f}" for name, value in nats.items()}})
     targets["nats_ratio"] = report.target(nats["after"] / nats["before"], "<=", 1.02)
@@ -150,25 +167,31 @@ def table(setting: Setting, count: int) -> tuple[list[dict[str, Any]], dict[str,
 
 
 def methods(setting: Setting, count: int, minutes: float) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """RLOO and DPO with as many minutes each, and the best of n takes of the network as it was, which costs n times at every answer instead."""
-    s = setting
+    """RLOO and DPO with as many minutes each, RLOO with four times as many, and the best of n takes of the network as it was, which costs n times at every answer instead."""
+    s, trees = setting, setting.trees()
     prompts = s.prompts(count)
     plain = s.writer.write(s.before, prompts)
-    base = s.reward(plain)
-    rows = [{"method": "none", "minutes": 0, "takes an answer": 1, "reward": f"{base.mean():.4f}", "distinct": f"{distinct(plain):.3f}", "nats per note": f"{s.nats(s.before):.4f}"}]
-    changes: dict[str, dict[str, Any]] = {"rloo": {}, "dpo": {"method": "dpo", "prompts": 160, "rounds": 1}}
-    for name, changed in changes.items():
-        weights, seconds = s.align(minutes, s.rewards, **changed)
-        takes = s.writer.write(weights, prompts)
-        low, high = interval(s.reward(takes) - base, SEED)
-        rows.append({"method": name, "minutes": round(seconds / 60, 1), "takes an answer": 1, "reward": f"{s.reward(takes).mean():.4f}", "gain, 95 %": f"{low:+.4f} to {high:+.4f}", "distinct": f"{distinct(takes):.3f}", "nats per note": f"{s.nats(weights):.4f}"})
-        print(rows[-1], flush=True)
+    base, before = s.reward(plain), s.nats(s.before)
+
+    def row(name: str, spent_s: float, cost: int, takes: Sequence[Take], nats: float) -> dict[str, Any]:
+        mine, voices = s.reward(takes), summed(takes)
+        assert voices is not None
+        low, high = interval(mine - base, SEED)
+        folk = [heard(take) for take in takes if take.request.labels.style != "chorale"]
+        found = {"method": name, "minutes": round(spent_s / 60, 1), "takes an answer": cost, "reward": f"{mine.mean():.3f}", "gain, 95 %": f"{low:+.3f} to {high:+.3f}", "folk style named as asked, %": f"{named_right(trees, folk):.1f}",
+                 "fifths": f"{rates(voices)['fifths']:.1f}", "octaves": f"{rates(voices)['octaves']:.1f}", "distinct": f"{distinct(takes):.3f}", "nats per note": f"{nats:.4f}"}  # fmt: skip
+        print(found, flush=True)
+        return found
+
+    rows = [row("none", 0, 1, plain, before)]
     for n in (2, 4, 8):
         takes = s.writer.write(s.before, several_takes(prompts, n))
-        mine = s.reward(takes).reshape(-1, n)
-        best = [takes[p * n + int(k)] for p, k in enumerate(mine.argmax(axis=1))]
-        low, high = interval(mine.max(axis=1) - base, SEED)
-        rows.append({"method": f"best of {n}", "minutes": 0, "takes an answer": n, "reward": f"{mine.max(axis=1).mean():.4f}", "gain, 95 %": f"{low:+.4f} to {high:+.4f}", "distinct": f"{distinct(best):.3f}", "nats per note": rows[0]["nats per note"]})
+        best = [takes[p * n + int(k)] for p, k in enumerate(s.reward(takes).reshape(-1, n).argmax(axis=1))]
+        rows.append(row(f"best of {n}", 0, n, best, before))
+    changes: tuple[tuple[str, float, dict[str, Any]], ...] = (("dpo", 1, {"method": "dpo", "prompts": 160, "rounds": 1}), ("rloo", 1, {}), ("rloo", 4, {}))
+    for name, times, changed in changes:
+        weights, seconds = s.align(times * minutes, s.rewards, **changed)
+        rows.append(row(name, seconds, 1, s.writer.write(weights, prompts), s.nats(weights)))
     return rows, {}
 
 
@@ -220,22 +243,28 @@ def judge(setting: Setting, count: int, minutes: float, users: int = 40, each: i
     return rows, targets
 
 
+def repeated(heard: Heard) -> float:
+    """What the hacked candidate is paid for."""
+    return heard.descriptors["bar_repetition"]
+
+
 def hacked(setting: Setting, count: int, minutes: float) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """A candidate that learned one reward alone, unheld, and what the gate says of it."""
+    """A candidate that learned a reward with no end to it, the share of bars heard before, unheld; and what the gate says of it."""
     s = setting
-    weights, _ = s.align(minutes, replace(s.rewards, weights={"style": 1.0}), beta=0.0, anchor=0.0, guided=0.0, learning_rate=0.002)
+    weights, _ = s.align(minutes, replace(s.rewards, learned=repeated, learned_share=1.0), beta=0.0, anchor=0.0, local=0.0, guided=0.0, learning_rate=0.0006)
     prompts, test = s.prompts(count), s.shards["test"]
     lines, owners = melodies_of(s.shards["train"], s.tokenizer)
     every = {split: [s.shards[split].piece(i) for i in range(len(s.shards[split]))] for split in ("train", "valid")}
     ngram: NgramModel = best_order(every["train"], every["valid"], len(s.tokenizer), s.params.evaluate.ngram_orders)[0]
     judges, _ = labellers(s.shards["train"], test, s.tokenizer, s.params.align.bars)
-    found = compare(s.writer.write(s.before, prompts), s.writer.write(weights, prompts), s.real, s.rewards, ngram, s.tokenizer, judges, RunIndex(lines, owners), SEED)
+    before, after = s.writer.write(s.before, prompts), s.writer.write(weights, prompts)
+    found = compare(before, after, s.real, s.rewards, ngram, s.tokenizer, judges, RunIndex(lines, owners), SEED)
     found["nats_per_note"] = {"ratio": s.nats(weights) / s.nats(s.before)}
-    style = found["parts"]["style"]
+    won = {name: float(np.mean([repeated(heard(take)) for take in takes])) for name, takes in (("before", before), ("after", after))}
     checks = alignment_floors(found, s.params.gate)
-    rows = [{"what": "style, the reward it learned (worth)", "before": style["worth_before"], "after": style["worth_after"]}, {"what": "distinct 4-grams", **found["distinct"]}, {"what": "descriptor overlap", **found["overlap"]}]
+    rows = [{"what": "the reward it learned: bars heard before", **{name: round(value, 4) for name, value in won.items()}}, {"what": "distinct 4-grams", **found["distinct"]}, {"what": "descriptor overlap", **found["overlap"]}]
     rows += [{"what": f"gate: {check.name}", "after": f"{check.value:.4f} {check.op} {check.threshold:g}", "verdict": "pass" if check.passed else "FAIL"} for check in checks]
-    return rows, {"gate_refuses": report.target(float(not all(check.passed for check in checks)), ">=", 1)}
+    return rows, {"reward_won": report.target(won["after"] - won["before"], ">=", 0), "distinct_lost": report.target(found["distinct"]["before"] - found["distinct"]["after"], ">=", 0), "gate_refuses": report.target(float(not all(check.passed for check in checks)), ">=", 1)}
 
 
 def main() -> None:

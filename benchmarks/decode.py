@@ -20,11 +20,12 @@ from models.batching import Batcher, Ticket
 from models.bundle import Bundle, open_bundle
 from models.decoding import Batch, Decoder, TorchDecoder
 from models.fill import Filled, FillRequest, Region, empty
-from models.grammar import Grammar, Plan
+from models.grammar import Grammar
 from models.labels import Labels
 from models.network import Network, sized
 from models.onnx_decoder import OnnxDecoder
 from models.onnx_graph import build_graph
+from models.script import Plan
 from models.tokens import CellTokenizer
 from music.score import end_tick
 

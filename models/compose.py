@@ -1,15 +1,15 @@
 """Compose: fill an empty grid of cells under controls."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from symusic import Score
 
 from models.decoding import Decoder
 from models.fill import FillRequest, empty, fill
-from models.grammar import Plan
 from models.labels import Labels, TrackAsk
 from models.layout import CellAsks
 from models.locks import Locks
+from models.script import Plan
 from models.tokens import CellTokenizer
 from music.cells import BY_NAME, PER_BAR, tempo_class
 from music.instruments import program_of
@@ -30,7 +30,7 @@ class BarAsk:
 
 @dataclass(frozen=True)
 class Composition:
-    """What is asked. Empty strings, lists and None are left to the model (metre and instruments: to the defaults below).
+    """What is asked. Empty strings, lists and None are left to the model (metre and instruments: to the defaults below; parallels are kept from in chorales).
 
     controls: numbers by name (music/cells.py) asked of every track; track_controls: of each track, over `controls`.
     """
@@ -114,7 +114,8 @@ def requests_of(tokenizer: CellTokenizer, asked: Composition) -> list[FillReques
     tokenizer.prefix(Labels(asked.style, asked.rhythm, asked.key))
     plan = Plan(((numerator, denominator),) * asked.bars, programs)
     cells = cell_asks(asked.bar_controls, asked.bars, len(programs))
-    return [FillRequest(plan, empty(plan), labels, asked.seed + take, None, asked.locks, cells, asked.temperature, asked.top_p, asked.guidance, asked.tempo or DEFAULT_TEMPO_QPM)
+    locks = replace(asked.locks, voice_leading=asked.style == "chorale") if asked.locks.voice_leading is None else asked.locks
+    return [FillRequest(plan, empty(plan), labels, asked.seed + take, None, locks, cells, asked.temperature, asked.top_p, asked.guidance, asked.tempo or DEFAULT_TEMPO_QPM)
             for take in range(asked.n)]  # fmt: skip
 
 

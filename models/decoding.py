@@ -9,9 +9,10 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from models.grammar import Grammar, Script
+from models.grammar import Grammar
 from models.locks import LockError
 from models.network import KVCache, Network
+from models.script import Script
 
 LONG_RUN = 8  # settled tokens past which reading them in a pass of their own is faster than one by one in the passes that all rows share
 

@@ -213,7 +213,9 @@ def _once(tokenizer: CellTokenizer, edit: Edit, draft: Draft) -> Steps:
 
 
 def _voices(tokenizer: CellTokenizer, edit: Edit, draft: Draft) -> Steps:
-    """One fill, then bars with faults of part-writing once more."""
+    """One fill that keeps from parallels, then bars with faults of part-writing once more."""
+    if edit.locks.voice_leading is None:
+        edit = replace(edit, locks=replace(edit.locks, voice_leading=True))
     draft = yield from _once(tokenizer, edit, draft)
     if applies(draft):
         draft = yield from revised(tokenizer, draft, lambda mask, number: _request(tokenizer, edit, draft, mask, edit.seed + number))

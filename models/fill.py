@@ -9,10 +9,11 @@ import numpy as np
 from symusic import Score
 
 from models.decoding import Decoder, Job, generate
-from models.grammar import Grammar, Plan, script_of
+from models.grammar import Grammar
 from models.labels import Labels
 from models.layout import CellAsks, Grid, ask_tokens, prompt
 from models.locks import LockError, Locks
+from models.script import Plan, script_of
 from models.tokens import CellTokenizer
 from music.cells import digest_outside
 from music.instruments import DRUMS

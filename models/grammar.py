@@ -5,54 +5,19 @@ open places between them the network chooses notes. Whatever it chooses, the seq
 script, positions never go back, no pitch of a track is doubled or overlaps itself or a kept note, and the locks hold.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-
 import numpy as np
 
-from models.locks import LockError, Locks, PitchLock, RhythmLock
+from models.locks import LockError, PitchLock, RhythmLock
+from models.script import NEVER, Script
 from models.tokens import PITCHES, CellTokenizer
-from music.instruments import DRUMS
 
 MAX_NOTES_IN_CELL = 64
-NEVER = -1
 # Columns of a row's state: next settled token and its index; start and length of the bar; onset and pitch of the last note in the cell;
 # onset and duration as they stand for the next; notes in the cell; rhythmic grid; flags; and the highest pitch that may sound longest.
-CURSOR, NEXT, START, LENGTH, ONSET, PITCH, EXPECTED, DURATION, NOTES, GRID, OPEN, POSITIONED, TIMED, DRUM, LOCKED, SILENT_END, FREEST = range(17)
-COLUMNS = 17
+CURSOR, NEXT, START, LENGTH, ONSET, PITCH, EXPECTED, DURATION, NOTES, GRID, OPEN, POSITIONED, TIMED, DRUM, LOCKED, SILENT_END, FREEST, LED = range(18)
+COLUMNS = 18
 FEW = 12  # rows up to which each is masked by itself
 FAR = np.iinfo(np.int64).max // 2
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Metre (numerator, denominator) of every bar, and General MIDI program of every track (-1: drums)."""
-
-    metres: tuple[tuple[int, int], ...]
-    programs: tuple[int, ...]
-
-
-@dataclass
-class Script:
-    """One sequence to write. S settled tokens, K tracks; ticks ending in `_abs` count from the start of the score.
-
-    open: the network writes notes after this token until it chooses the next settled one. until_abs: tick at which what sounds at the
-    start of the script has ended. next_kept_abs: for each open token, the tick at which each pitch must be silent again.
-    """
-
-    tokens: np.ndarray  # int64 (S,)
-    open: np.ndarray  # bool (S,)
-    track: np.ndarray  # int64 (S,), NEVER outside cells
-    bar_start_abs: np.ndarray  # int64 (S,)
-    bar_length: np.ndarray  # int64 (S,)
-    until_abs: np.ndarray  # int64 (K, 128)
-    next_kept_abs: dict[int, np.ndarray]  # (128,) by index of an open token
-    allowed: np.ndarray  # bool (K, 128)
-    is_drum: list[bool]
-    locks: Locks = field(default_factory=Locks)
-    cell_locks: dict[int, RhythmLock | PitchLock] = field(default_factory=dict)
-    must_sound_from_abs: int = NEVER  # a note must sound at or after this tick, or the last bar would not be there
-    last_open: int = NEVER  # index of the last open token: that cell may not close in silence
 
 
 class Grammar:
@@ -82,6 +47,7 @@ class Grammar:
         self._scripts[row] = script
         self._s[row] = 0
         self._s[row, GRID], self._s[row, NEXT] = script.locks.grid_ticks, script.tokens[0]
+        self._s[row, LED] = script.leading is not None
 
     def leave(self, row: int) -> None:
         """Forget a row."""
@@ -116,7 +82,22 @@ class Grammar:
         for mine, row in zip(legal, rows.tolist(), strict=True):
             if not mine[mine.argmax()]:
                 raise LockError(self._dead_end(row))
+            if self._s[row, LED]:
+                self._lead(row, mine)
         return legal
+
+    def _lead(self, row: int, legal: np.ndarray) -> None:
+        """Take the pitches that would make parallels from the legal tokens of a row, bool (vocabulary,), unless nothing were left."""
+        script, state = self._scripts[row], self._s[row].tolist()
+        assert script is not None and script.leading is not None
+        pitches = legal[self._pitch_block]
+        if not pitches.any() or isinstance(script.cell_locks.get(state[CURSOR] - 1), PitchLock):
+            return
+        onset_abs = state[START] + state[EXPECTED]
+        wrong = [pitch for pitch in script.leading.wrong(int(script.track[state[CURSOR] - 1]), onset_abs, onset_abs + state[DURATION]) if pitches[pitch]]
+        pitches[wrong] = False
+        if not legal.any():
+            pitches[wrong] = True
 
     def _mask_of(self, row: int, legal: np.ndarray) -> None:
         """The same as `_mask_of_batch` for one row, into zeros bool (vocabulary,): for a few rows plain numbers are faster than arrays of them."""
@@ -272,6 +253,8 @@ class Grammar:
         end = int(state[START]) + onset + duration
         self._until[row, pitch] = script.until_abs[track, pitch] = end
         state[ONSET], state[PITCH], state[EXPECTED] = onset, pitch, onset + duration
+        if script.leading is not None:
+            script.leading.note(track, int(state[START]) + onset, end, pitch)
         state[NOTES] += 1
         state[POSITIONED] = state[TIMED] = 0
         if end > script.must_sound_from_abs:
@@ -279,55 +262,3 @@ class Grammar:
         lock = script.cell_locks.get(cursor - 1)
         if lock is not None and state[OPEN]:
             lock.next += 1
-
-
-def script_of(
-    tokenizer: CellTokenizer, plan: Plan, missing: np.ndarray, given: Sequence[Sequence[list[int]]], first: int, last: int,
-    *, kept: Sequence[np.ndarray] | None = None, old: Sequence[np.ndarray] | None = None, locks: Locks | None = None,
-) -> Script:  # fmt: skip
-    """Script of bars [first, last) of a score: `missing` bool (bars, tracks) is open, `given[b][k]` the tokens after Program k of bar b.
-
-    `given` of a missing cell holds the controls asked of it, of a kept cell its notes. `kept`: notes (n, 3) of each track that stay,
-    `old`: the notes of the missing cells, needed where the rhythm or the pitches are locked. Raises LockError.
-    """
-    locks = locks or Locks()
-    K = len(plan.programs)
-    kept = kept or [np.zeros((0, 3), dtype=np.int64)] * K
-    lengths = [int(tokenizer.bar_lengths[tokenizer.id_of("Bar", f"{n}/{d}") - tokenizer.first_id["Bar"]]) for n, d in plan.metres]
-    starts_abs = np.concatenate([[0], np.cumsum(lengths)])
-    columns: list[tuple[int, bool, int, int, int]] = []  # token, open, track, bar start, bar length
-    script = Script(*(np.zeros(0, dtype=np.int64) for _ in range(5)), np.zeros((K, PITCHES), dtype=np.int64), {},  # type: ignore[arg-type, call-arg]
-                    np.stack([locks.allowed_pitches(k, p == DRUMS) for k, p in enumerate(plan.programs)]), [p == DRUMS for p in plan.programs], locks)  # fmt: skip
-    for k, notes in enumerate(kept):
-        before = notes[notes[:, 0] < starts_abs[first]]
-        np.maximum.at(script.until_abs[k], before[:, 2], before[:, 0] + before[:, 1])
-    for b in range(first, last):
-        place = (int(starts_abs[b]), lengths[b])
-        columns.append((tokenizer.id_of("Bar", f"{plan.metres[b][0]}/{plan.metres[b][1]}"), False, NEVER, *place))
-        for k, program in enumerate(plan.programs):
-            columns += [(token, False, k, *place) for token in (tokenizer.id_of("Program", program), *given[b][k])]
-            if missing[b, k]:
-                here = len(columns) - 1
-                columns[here] = (columns[here][0], True, k, *place)
-                script.next_kept_abs[here] = _next_kept(kept[k], starts_abs[b] + lengths[b], int(starts_abs[-1]))
-                if old is not None and (locks.rhythm or locks.pitches):
-                    mine = old[k][(old[k][:, 0] >= place[0]) & (old[k][:, 0] < sum(place))] - np.array([place[0], 0, 0])
-                    script.cell_locks[here] = RhythmLock(mine) if locks.rhythm else PitchLock(mine, lengths[b], locks.grid_ticks)
-    columns.append((tokenizer.eos_id, False, NEVER, int(starts_abs[last]), 0))
-    tokens, is_open, track, start, length = (np.array(column) for column in zip(*columns, strict=True))
-    script.tokens, script.open, script.track, script.bar_start_abs, script.bar_length = tokens, is_open, track, start, length
-    script.last_open = int(np.flatnonzero(is_open)[-1]) if is_open.any() else NEVER
-    if last == len(plan.metres) and not any((notes[:, 0] + notes[:, 1] > starts_abs[-2]).any() for notes in kept):
-        script.must_sound_from_abs = int(starts_abs[-2])  # the score ends here: something must sound in its last bar
-        ends_abs = [old[k][:, 0] + (1 if locks.pitches else old[k][:, 1]) for k in range(K)] if old is not None and (locks.rhythm or locks.pitches) else None
-        if ends_abs is not None and not any((ends > starts_abs[-2]).any() for ends in ends_abs):
-            raise LockError("no note of its own sounds in the last bar: with the rhythm or the pitches locked it would fall silent; unlock them or leave that bar out")
-    return script
-
-
-def _next_kept(notes: np.ndarray, from_abs: int, end_abs: int) -> np.ndarray:
-    """Tick at which each pitch next starts among kept notes from `from_abs` on, or the end of the score, int64 (128,)."""
-    limit = np.full(PITCHES, end_abs, dtype=np.int64)
-    after = notes[notes[:, 0] >= from_abs]
-    np.minimum.at(limit, after[:, 2], after[:, 0])
-    return limit

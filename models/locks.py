@@ -17,7 +17,8 @@ class Locks:
 
     rhythm: onsets and durations of the cell's old notes stay, pitches are new. pitches: the old pitches stay in their order, the
     rhythm is new (a note then ends by its barline). scale: pitch classes 0-11 that may sound. ranges: (lowest, highest) MIDI pitch by
-    track. grid_ticks: onsets and durations are multiples of it.
+    track. grid_ticks: onsets and durations are multiples of it. voice_leading: a pitch that makes parallel fifths or octaves with another
+    track is written only where nothing else is legal, or where the pitches are locked; None: as the task has it.
     """
 
     rhythm: bool = False
@@ -25,6 +26,7 @@ class Locks:
     scale: frozenset[int] = frozenset()
     ranges: dict[int, tuple[int, int]] = field(default_factory=dict)
     grid_ticks: int = 1
+    voice_leading: bool | None = None
 
     def __post_init__(self) -> None:
         if self.rhythm and self.pitches:

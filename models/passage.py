@@ -11,10 +11,10 @@ import numpy as np
 from symusic import Score
 
 from models.fill import Filled, FillRequest
-from models.grammar import Plan
 from models.labels import Labels, TrackAsk
 from models.layout import CellAsks
 from models.locks import Locks
+from models.script import Plan
 from models.tokens import CellTokenizer, NotRepresentable
 from music.file_cells import EARLY, FileCells, with_cells
 from music.instruments import DRUMS, name_of

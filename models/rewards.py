@@ -201,7 +201,7 @@ class Rewards:
             outside = dict.fromkeys([*range(low), *range(high + 1, 128)], 1.0) if placed else {}
             for number, (onset, duration, _) in enumerate(note_array(track).tolist()):
                 step = -(-onset // ticks)
-                wrong = parallel_pitches(grid, step, k) if led and step < -(-(onset + duration) // ticks) else {}
+                wrong = parallel_pitches(grid, step, k, range(k)) if led and step < -(-(onset + duration) // ticks) else {}
                 if wrong or outside:
                     found[k, number] = {**outside, **{pitch: outside.get(pitch, 0.0) + count for pitch, count in wrong.items()}}
         return found

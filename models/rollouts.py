@@ -11,12 +11,13 @@ from torch import Tensor
 
 from models.decoding import generate
 from models.fill import FillRequest, Region, empty, plan_of
-from models.grammar import Grammar, Plan
+from models.grammar import Grammar
 from models.labels import Labels, TrackAsk
 from models.layout import filled, grid_of
 from models.network import NetworkConfig
 from models.onnx_decoder import OnnxDecoder
 from models.onnx_graph import build_graph
+from models.script import Plan
 from models.shards import Shard
 from models.tokens import CellTokenizer
 from music.cells import control_classes

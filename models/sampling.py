@@ -8,9 +8,10 @@ from symusic import Score
 
 from models.decoding import Decoder, generate
 from models.fill import FillRequest, Region, empty, plan_of
-from models.grammar import Grammar, Plan
+from models.grammar import Grammar
 from models.labels import Labels, TrackAsk
 from models.ngram import NgramModel
+from models.script import Plan
 from models.shards import Shard
 from models.tokens import CellTokenizer
 from music.cells import control_classes

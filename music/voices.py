@@ -3,6 +3,7 @@
 Voices are tracks from the highest (soprano) to the lowest (bass), each with the top note of what it sounds.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +21,14 @@ def voice_grid(score: Score, ticks: int) -> np.ndarray:
     grid = np.full((-(-end_tick(score) // ticks), len(score.tracks)), SILENT, dtype=np.int64)
     for voice, track in enumerate(score.tracks):
         for onset, duration, pitch in note_array(track).tolist():
-            first, last = -(-onset // ticks), -(-(onset + duration) // ticks)
-            grid[first:last, voice] = np.maximum(grid[first:last, voice], pitch)
+            put_in_grid(grid, ticks, voice, onset, onset + duration, pitch)
     return grid
+
+
+def put_in_grid(grid: np.ndarray, ticks: int, voice: int, onset: int, end: int, pitch: int) -> None:
+    """One note more in a voice grid. A note that sounds at no step leaves no trace."""
+    first, last = -(-onset // ticks), -(-end // ticks)
+    grid[first:last, voice] = np.maximum(grid[first:last, voice], pitch)
 
 
 def chord_of(pitches: np.ndarray) -> tuple[int, str] | None:
@@ -71,12 +77,12 @@ def parallels(grid: np.ndarray) -> list[Parallel]:
     return found
 
 
-def parallel_pitches(grid: np.ndarray, step: int, low: int) -> dict[int, int]:
-    """Pitches with which voice `low`, moving to `step` of a voice grid, would make parallel fifths or octaves with voices above it: {pitch: how many}."""
+def parallel_pitches(grid: np.ndarray, step: int, voice: int, others: Sequence[int]) -> dict[int, int]:
+    """Pitches with which a voice, moving to `step` of a voice grid, would make parallel fifths or octaves with `others`: {pitch: how many}."""
     found: dict[int, int] = {}
-    before = int(grid[step - 1, low]) if step else SILENT
-    for high in range(low):
-        then, now = (int(grid[step - 1, high]), int(grid[step, high])) if step else (SILENT, SILENT)
+    before = int(grid[step - 1, voice]) if step else SILENT
+    for other in others:
+        then, now = (int(grid[step - 1, other]), int(grid[step, other])) if step else (SILENT, SILENT)
         if SILENT in (before, then, now) or then == now or (size := abs(then - before) % 12) not in (0, 7):
             continue
         for pitch in range(128):

@@ -13,9 +13,9 @@ from symusic import Score
 
 from models.bundle import Bundle
 from models.fill import FillRequest, empty, fill
-from models.grammar import Plan
 from models.labels import Labels
 from models.scoring import piece_nats
+from models.script import Plan
 from models.tokens import NotRepresentable
 from pipelines.files import StageError
 from pipelines.params import Gate

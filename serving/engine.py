@@ -44,7 +44,7 @@ def locks_of(values: LockValues, tokenizer: CellTokenizer) -> Locks:
     if grid.denominator != 1:
         raise Refused(f"this model's grid of {tokenizer.ticks_per_quarter} ticks a quarter has no {values.grid}: choose a coarser one", "locks.grid")
     ranges = dict.fromkeys(range(MAX_TRACKS), (values.lowest, values.highest)) if (values.lowest, values.highest) != (0, 127) else {}
-    return Locks(scale=scale, ranges=ranges, grid_ticks=int(grid))  # type: ignore[arg-type]
+    return Locks(scale=scale, ranges=ranges, grid_ticks=int(grid), voice_leading=values.voice_leading)  # type: ignore[arg-type]
 
 
 class Engine:

@@ -44,6 +44,7 @@ class LockValues(Strict):
     lowest: int = Field(0, ge=0, le=127, description="MIDI pitch")
     highest: int = Field(127, ge=0, le=127, description="MIDI pitch")
     grid: Literal["", "1/4", "1/8", "1/8T", "1/16", "1/16T"] = Field("", description="every onset and length is a multiple of this note; T: triplet")
+    voice_leading: bool | None = Field(None, description="keep from parallel fifths and octaves between tracks wherever anything else is legal; left out: in chorales, harmonise and reharmonise")
 
 
 class ComposeRequest(Strict):

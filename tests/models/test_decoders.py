@@ -10,11 +10,11 @@ import torch
 from models.batching import Batcher, Busy
 from models.decoding import Decoder, TorchDecoder
 from models.fill import FillRequest, empty, fill
-from models.grammar import Plan
 from models.labels import Labels, TrackAsk
 from models.network import Network, sized
 from models.onnx_decoder import OnnxDecoder
 from models.onnx_graph import build_graph
+from models.script import Plan
 from models.tokens import CellTokenizer
 from music.score import same_notes
 

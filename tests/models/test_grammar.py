@@ -5,9 +5,10 @@ import pytest
 
 from models.decoding import Batch, choose
 from models.fill import FillRequest, Region, empty, plan_of
-from models.grammar import Grammar, Plan
+from models.grammar import Grammar
 from models.labels import Labels
 from models.locks import LockError, Locks
+from models.script import Plan
 from models.tokens import CellTokenizer
 from music.score import build, note_array, same_notes
 from tests.conftest import TPQ

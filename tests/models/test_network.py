@@ -8,10 +8,10 @@ from torch.nn import functional as F
 from models.compose import Composition, compose
 from models.decoding import TorchDecoder
 from models.fill import FillRequest, empty, fill
-from models.grammar import Plan
 from models.labels import Labels
 from models.network import KVCache, Network, NetworkConfig, rotate, sized
 from models.scoring import piece_nats, windows_of
+from models.script import Plan
 from models.tokens import CellTokenizer, NotRepresentable
 from music.score import bar_table, same_notes
 
