@@ -23,6 +23,7 @@ from symusic import Score
 from models.bundle import BundleError, copy_bundle, digest_of, open_bundle
 from monitoring.log import EventLog
 from music.score import bar_table, normalise, note_array
+from music.voices import parallels, voice_grid
 from pipelines.gate import judge
 from pipelines.params import load_params
 from tests.conftest import SHARED, copy_checkout, environment, run
@@ -107,6 +108,16 @@ def test_controls_and_locks_are_asked_over_http(server: Server) -> None:
         status, answer = server.ask("/v1/compose", {"metre": "4/4", "bars": 3, "instruments": ["fiddle"]} | wrong)
         assert status == 422
         assert message in answer["error"]["message"]
+
+
+def test_parallels_are_kept_from_where_it_is_asked(server: Server) -> None:
+    found = {}
+    for led in (True, False):
+        status, answer = server.ask("/v1/compose", {"metre": "4/4", "bars": 8, "instruments": ["fiddle"] * 4, "controls": {"polyphony": 1}, "locks": {"scale": "C major", "voice_leading": led}, "seed": 2, "n": 6})
+        assert status == 200, answer
+        scores = [Score.from_midi(base64.b64decode(take["midi"])) for take in answer["takes"]]
+        found[led] = sum(len(parallels(voice_grid(score, score.tpq // 2))) for score in scores)
+    assert found[True] * 4 < found[False], found
 
 
 def test_many_at_once_get_what_each_gets_alone(server: Server) -> None:
@@ -485,7 +496,7 @@ def test_a_killed_training_resumes_to_the_same_weights(tiny_line: Path, tmp_path
     done = subprocess.run([sys.executable, "-m", f"pipelines.{stage}"], cwd=top, env=environment(top), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     resumed, unbroken = (load_file(where / f"data/{stage}/model.safetensors") for where in (top, tiny_line))
-    apart = {name: float((resumed[name] - unbroken[name]).abs().max()) for name in unbroken if (resumed[name] != unbroken[name]).any()}
+    apart = {name: float(abs(resumed[name] - unbroken[name]).max()) for name in unbroken if (resumed[name] != unbroken[name]).any()}
     assert not apart, (apart, [json.loads((where / f"data/{stage}/training.json").read_text()) for where in (top, tiny_line)])
     assert not list((top / f".ostinato/{stage}").glob("*/last.ckpt"))
 
