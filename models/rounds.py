@@ -89,7 +89,7 @@ class Rounds(pl.LightningDataModule):
         self._rounds, self._count, self._takes, self._batch, self._seed, self._least, self._people, self._each = rounds, count, takes, batch, seed, least, people if each else (), each
         self._real, self._led = (list(real) if led else []), led
         self._kept, self._guidance, self._first_pitch = min(kept, takes), guidance, first_pitch
-        self._gain = 0.0
+        self._gain, self._done = 0.0, 0  # rounds of which all was learned from
         self._pairs: list[Pair] = []
         self._made: tuple[int, list[dict[str, Tensor]]] | None = None
 
@@ -109,15 +109,17 @@ class Rounds(pl.LightningDataModule):
         return self.written(self._reference, self._seed)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"gain": self._gain}
+        return {"gain": self._gain, "done": self._done}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._gain = state_dict["gain"]
+        self._gain, self._done = state_dict["gain"], state_dict["done"]
 
     def _epoch(self) -> Iterator[dict[str, Tensor]]:
         assert self.trainer is not None
         module: Any = self.trainer.lightning_module  # an Aligning
         for number in range(self.trainer.current_epoch * self._rounds, (self.trainer.current_epoch + 1) * self._rounds):
+            if number < self._done:
+                continue  # a resumed run begins with the epoch that it had ended
             begin = time.monotonic()
             if self._made is None or self._made[0] != number:  # Lightning begins an epoch's data twice
                 self._made = number, list(self._rloo(module, number) if self._method == "rloo" else self._dpo(number))
@@ -129,6 +131,7 @@ class Rounds(pl.LightningDataModule):
                 told = {**(self._of_people(step) if self._people else {}), **(self._of_real(step) if self._real else {})} if self._method == "rloo" else {}
                 rows = [real[n * module.anchor_rows + k] for k in range(module.anchor_rows)]
                 yield {**batch, **told, "real": torch.stack([ids for ids, _ in rows]), "learned": torch.stack([mask for _, mask in rows])}
+            self._done = number + 1
 
     def _of_people(self, step: int) -> dict[str, Tensor]:
         """Some of people's pairs, each as often over the steps; first the chosen, then the rejected takes."""

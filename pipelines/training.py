@@ -75,13 +75,14 @@ def train(
             mlflow.log_params({**run.config.to_dict(), **_flat(knobs.model_dump()), "parameters": module.network.parameter_count()})
             _log_dataset(run.data_digest)
         live = Live(dir=f"reports/{run.stage}", resume=last.exists(), report=None, save_dvc_exp=False, dvcyaml=None)
-        saver = ModelCheckpoint(dirpath=checkpoints, filename="best", monitor=watched, mode=mode, save_last=True, save_on_train_epoch_end=True, enable_version_counter=False)
+        saver = ModelCheckpoint(dirpath=checkpoints, filename="best", monitor=watched, mode=mode, save_on_train_epoch_end=True, enable_version_counter=False)
+        keeper = ModelCheckpoint(dirpath=checkpoints, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)  # save_last of the other would wait for a better look
         trainer = pl.Trainer(
             accelerator="auto", devices=knobs.devices, num_nodes=knobs.nodes, strategy=knobs.strategy, max_steps=knobs.max_steps, max_epochs=-1,
             precision=best_precision() if knobs.precision == "auto" else knobs.precision, gradient_clip_val=knobs.gradient_clip,
             reload_dataloaders_every_n_epochs=1, num_sanity_val_steps=0, log_every_n_steps=10, enable_model_summary=False,
             logger=MLFlowLogger(tracking_uri=tracking_uri(), run_id=tracked.info.run_id),
-            callbacks=[clock, saver, EarlyStopping(watched, mode=mode, patience=knobs.patience, check_on_train_epoch_end=False), LiveMetrics(live)],
+            callbacks=[clock, saver, keeper, EarlyStopping(watched, mode=mode, patience=knobs.patience, check_on_train_epoch_end=False), LiveMetrics(live)],
         )  # fmt: skip
         trainer.fit(module, windows, ckpt_path=last if last.exists() else None, weights_only=True)
         if not saver.best_model_path:

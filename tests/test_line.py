@@ -498,6 +498,8 @@ def test_a_killed_training_resumes_to_the_same_weights(tiny_line: Path, tmp_path
     resumed, unbroken = (load_file(where / f"data/{stage}/model.safetensors") for where in (top, tiny_line))
     apart = {name: float(abs(resumed[name] - unbroken[name]).max()) for name in unbroken if (resumed[name] != unbroken[name]).any()}
     assert not apart, (apart, [json.loads((where / f"data/{stage}/training.json").read_text()) for where in (top, tiny_line)])
+    looks = sorted((tiny_line / f"reports/{stage}/plots/metrics").glob("valid_*.tsv"))
+    assert looks and all((top / look.relative_to(tiny_line)).read_text() == look.read_text() for look in looks), "each look after the kill is as it would have been"
     assert not list((top / f".ostinato/{stage}").glob("*/last.ckpt"))
 
 
