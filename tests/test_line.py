@@ -429,7 +429,7 @@ def test_the_image_is_light_non_root_checked_and_without_secrets(tiny_line: Path
 def test_second_model_is_refused_forced_and_rolled_back(tiny_line: Path, tmp_path: Path) -> None:
     top = tmp_path / "again"
     shutil.copytree(tiny_line, top, symlinks=True)
-    done = subprocess.run([sys.executable, "-m", "dvc", "exp", "run", "-S", "pretrain.max_steps=20"], cwd=top, env=environment(top), capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "dvc", "exp", "run", "-S", "finetune.max_steps=20", "-S", "align.method=none"], cwd=top, env=environment(top), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert run(top, "register").stdout.startswith("version 2")
     refused = run(top, "promote", check=False)
