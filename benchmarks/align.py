@@ -26,7 +26,7 @@ from models.evaluation import labellers, melodies_of
 from models.fill import FillRequest
 from models.network import Network
 from models.ngram import NgramModel, best_order
-from models.preferences import Preference, guarded, seat
+from models.preferences import Preference, guarded, seat, weights_of
 from models.rewards import Heard, Rewards
 from models.rollouts import Take, Writer, opening, prompts_like, several_takes
 from models.rounds import Pair, distinct, heard
@@ -216,31 +216,44 @@ def comparisons(setting: Setting, prefers: Callable[[Take, Take, np.random.Gener
 
 
 def judge(setting: Setting, count: int, minutes: float, users: int = 40, each: int = 20) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Win rate of the aligned against the fine-tuned network by a SIMULATED judge, when the judge has a taste and when it tosses a coin."""
+    """Win rates of the aligned network by a SIMULATED judge's taste: against the fine-tuned one, and against one aligned by the rules alone; for a judge who tells by the taste, and one who tosses a coin."""
     s = setting
     prompts = s.prompts(count)
-    plain = s.writer.write(s.before, prompts)
+    written = {"fine-tuned": s.writer.write(s.before, prompts), "nobody": s.writer.write(s.align(minutes, s.rewards)[0], prompts)}
+    plain = [taste(take) for take in written["fine-tuned"]]
     rows, targets = [], {}
-    for name, prefers in (("a taste", lambda a, b, random: taste(a) + random.logistic(0, 0.3) > taste(b)), ("a coin", lambda a, b, random: random.random() < 0.5)):
-        said, pairs = comparisons(s, prefers, users, each)
-        kept, gone = guarded(said)
-        assert len(kept) == len(pairs), "a simulated judge is no script"
-        jury = seat(kept, [h.score for h in s.real], s.tokenizer.ticks_per_quarter, s.tokenizer.velocity)
-        weights, _ = s.align(minutes, replace(s.rewards, learned=jury, learned_share=s.params.align.people), pairs)
-        takes = s.writer.write(weights, prompts)
-        spread = float(np.std([taste(take) for take in plain]))
-        told = [taste(a) - taste(b) for a, b in zip(takes, plain, strict=True)]
-        duel = Duel("aligned", "fine-tuned", sum(d > 0 for d in told), sum(d < 0 for d in told), sum(d == 0 for d in told))
-        heard_by = [jury(heard(take)) for take in plain]
-        low, high = duel.interval
-        rows.append({"SIMULATED judge": name, "comparisons": len(kept), "quarantined": sum(map(len, gone.values())), "jury agrees with the taste (correlation)": f"{np.corrcoef(heard_by, [taste(t) for t in plain])[0, 1]:.2f}",
-                     "prompts": len(prompts), "aligned preferred": f"{duel.rate:.1%} ({low:.1%} to {high:.1%})", "taste moved by, standard deviations": f"{np.mean(told) / spread:+.2f}", "rules' reward": f"{s.reward(takes).mean():.4f} (before {s.reward(plain).mean():.4f})"})  # fmt: skip
+    for name, prefers in (("nobody", None), ("a taste", lambda a, b, random: taste(a) + random.logistic(0, 0.3) > taste(b)), ("a coin", lambda a, b, random: random.random() < 0.5)):
+        found: dict[str, Any] = {"SIMULATED judge": name}
+        if prefers is not None:
+            said, pairs = comparisons(s, prefers, users, each)
+            kept, gone = guarded(said)
+            assert len(kept) == len(pairs), "a simulated judge is no script"
+            jury = seat(kept, [h.score for h in s.real], s.tokenizer.ticks_per_quarter, s.tokenizer.velocity)
+            weights = weights_of(kept, jury, s.tokenizer.ticks_per_quarter, s.tokenizer.velocity)
+            learned = [replace(pair, weight=float(weight)) for pair, weight in zip(pairs, weights, strict=True) if weight > 0]
+            aligned, _ = s.align(minutes, replace(s.rewards, learned=jury, learned_share=s.params.align.people), learned)
+            written[name] = s.writer.write(aligned, prompts)
+            heard_by = [jury(heard(take)) for take in written["fine-tuned"]]
+            found |= {"comparisons": len(kept), "quarantined": sum(map(len, gone.values())), "mean weight of a comparison": f"{weights.mean():.2f}", "spread of the jury's verdicts": f"{np.std(heard_by):.3f}",
+                      "jury agrees with the taste (correlation)": f"{np.corrcoef(heard_by, plain)[0, 1]:.2f}" if np.std(heard_by) else ""}  # fmt: skip
+        takes, duels = written[name], {}
+        for other in ("fine-tuned", "nobody"):
+            told = [taste(a) - taste(b) for a, b in zip(takes, written[other], strict=True)]
+            duels[other] = Duel("aligned", other, sum(d > 0 for d in told), sum(d < 0 for d in told), sum(d == 0 for d in told))
+        rows.append({**found, "prompts": len(prompts), "preferred to the fine-tuned": shown(duels["fine-tuned"]), "preferred to one aligned by the rules alone": shown(duels["nobody"]) if prefers else "",
+                     "taste moved by, standard deviations": f"{(np.mean([taste(take) for take in takes]) - np.mean(plain)) / np.std(plain):+.2f}", "rules' reward": f"{s.reward(takes).mean():.3f} (before {s.reward(written['fine-tuned']).mean():.3f})"})  # fmt: skip
         print(rows[-1], flush=True)
         if name == "a taste":
-            targets["judge_with_taste_win_rate"] = report.target(duel.rate, ">=", 0.65)
-        else:
-            targets["judge_with_coin_from_half"] = report.target(abs(duel.rate - 0.5), "<=", 0.05)
+            targets["judge_with_taste_win_rate"] = report.target(duels["fine-tuned"].rate, ">=", 0.65)
+        if name == "a coin":
+            targets["judge_with_coin_from_half_beside_rules_alone"] = report.target(abs(duels["nobody"].rate - 0.5), "<=", 0.05)
+            targets["judge_with_coin_from_half_beside_fine_tuned"] = report.target(abs(duels["fine-tuned"].rate - 0.5), "<=", 0.05)
     return rows, targets
+
+
+def shown(duel: Duel) -> str:
+    low, high = duel.interval
+    return f"{duel.rate:.1%} ({low:.1%} to {high:.1%})"
 
 
 def repeated(heard: Heard) -> float:

@@ -134,7 +134,7 @@ class Aligning(pl.LightningModule):
         ahead = (mine - reference).sum(dim=1)
         chosen, rejected = ahead.chunk(2)
         self.log("train_chosen_ahead", (chosen > rejected).float().mean(), prog_bar=True)
-        return -(weight * F.logsigmoid(self._hold.sharp * (chosen - rejected))).sum() / weight.sum()
+        return -(weight * F.logsigmoid(self._hold.sharp * (chosen - rejected))).mean()
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         look = self.look()

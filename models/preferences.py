@@ -1,9 +1,11 @@
 """What people prefer: comparisons of two scores, guards against floods and scripts, and a jury that turns them into a reward.
 
-The jury has a member for every user id: a Bradley-Terry model (Bradley & Terry 1952) on the features of models/labelling.py, fitted to that
-user's comparisons alone. Its verdict on a score is the mean of the members' probabilities, weighted by how much each has said but by at most
-CAP comparisons, and drawn to one half while few have spoken. So whatever one user id sends, the reward of no score moves by more than
-`bound(1)`; whatever all send, by no more than the share that the jury is given.
+The jury has some seats for every user id, each a Bradley-Terry model (Bradley & Terry 1952) on the features of models/labelling.py, fitted to
+a part of that user's comparisons alone. Its verdict on a score is the mean of what the seats say, weighted by how much each user has said but by
+at most CAP comparisons, drawn to one half while few have spoken, and then by SURE times the root of the sum of squares of what the seats add:
+where they agree no more than tossed coins would, it stays at one half (for signs that are symmetric, that ratio exceeds z with a probability
+of at most exp(-z^2/2): Efron 1969). So whatever one user id sends, the reward of no score moves by more than `bound(1)`; whatever all
+send, by no more than the share that the jury is given.
 """
 
 import base64
@@ -11,7 +13,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ from music.readers import read_midi
 from music.score import Limits, normalise
 
 CAP, SILENT_MASS = 20.0, 40.0  # comparisons of one user id that count; of the imaginary users who cannot tell
+SEATS, A_SEAT = 8, 10  # most seats of a user; comparisons that a seat is fitted to, at least
+SURE, CLEAR = 1.5, 0.1  # how much more than by chance the seats must agree; difference of two verdicts that makes a comparison count in full
 RIDGE, FURTHEST = 0.1, 3.0  # of a member's weights; standard deviations of a feature that are told apart
 A_MINUTE, ONE_SIDED, FEW = 20, 0.95, 20  # comparisons of a user in a minute past which it is a script; share of one side past which nobody looked; comparisons below which no side is suspicious
 UPLOAD = Limits(max_bytes=2_000_000, max_quarters=4_000, max_notes=20_000, max_tracks=32)
@@ -82,15 +85,9 @@ def score_of(midi: str, ticks_per_quarter: int = 12, velocity: int = 80) -> Scor
     return normalise(read_midi(base64.b64decode(midi, validate=True), UPLOAD), ticks_per_quarter=ticks_per_quarter, velocity=velocity)
 
 
-def weights_of(preferences: Sequence[Preference]) -> np.ndarray:
-    """How much each comparison counts, float64 (n,): 1, less where its user has made more than CAP."""
-    made = Counter(p.user for p in preferences)
-    return np.array([min(1.0, CAP / made[p.user]) for p in preferences])
-
-
 @dataclass(frozen=True)
 class Jury:
-    """mean, scale (F,): of features of real music; weights (members, F); masses (members,): how much each counts, at most CAP."""
+    """mean, scale (F,): of features of real music; weights (seats, F); masses (seats,): how much each counts, at most CAP all seats of a user."""
 
     mean: np.ndarray
     scale: np.ndarray
@@ -98,21 +95,24 @@ class Jury:
     masses: np.ndarray
 
     def __call__(self, heard: Heard) -> float:
-        """Reward of a score, 0 to 1; one half where nobody has spoken."""
-        return float(self._verdicts(standard(features(heard.score), self.mean, self.scale)[None])[0])
+        """Reward of a score, 0 to 1; one half where nobody has spoken, or where the seats do not agree."""
+        return float(self.verdicts([heard.score])[0])
 
-    def _verdicts(self, x: np.ndarray) -> np.ndarray:
-        said = 1 / (1 + np.exp(-(x @ self.weights.T)))  # (scores, members)
-        return np.asarray((said @ self.masses + SILENT_MASS / 2) / (self.masses.sum() + SILENT_MASS))
-
-    @cached_property
-    def members(self) -> int:
-        return len(self.masses)
+    def verdicts(self, scores: Sequence[Score]) -> np.ndarray:
+        """Rewards of scores, float64 (n,)."""
+        x = standard(np.stack([features(score) for score in scores]), self.mean, self.scale)
+        said, share = 1 / (1 + np.exp(-(x @ self.weights.T))) - 0.5, self.masses / (self.masses.sum() + SILENT_MASS)
+        ahead, by_chance = said @ share, np.sqrt(said**2 @ share**2)
+        return np.asarray(0.5 + np.sign(ahead) * np.maximum(np.abs(ahead) - SURE * by_chance, 0))
 
     def bound(self, users: int) -> float:
-        """Most by which `users` more ids, whatever they send, can move the reward of a score."""
-        new = users * CAP
-        return new / (self.masses.sum() + SILENT_MASS + new)
+        """Most by which `users` more ids, whatever they send, can move the reward of a score.
+
+        With a share p of all masses they push the mean by at most p / 2 farther from one half; the others' voice, at most v there, they make
+        weaker by p v, by p / 2 with what they say against it, and by SURE p / 2 with the doubt that they sow, but by no more than v."""
+        spoken, new = float(self.masses.sum()), users * CAP
+        p, v = new / (spoken + SILENT_MASS + new), spoken / (spoken + SILENT_MASS) / 2
+        return min(v + p / 2, p * (v + 0.5 + SURE / 2))
 
     def save(self, path: Path) -> None:
         save_file({name: np.ascontiguousarray(value) for name, value in asdict(self).items()}, path)
@@ -135,9 +135,21 @@ def seat(preferences: Sequence[Preference], real: Sequence[Score], ticks_per_qua
     for p in preferences:
         ahead, behind = (standard(features(score_of(midi, ticks_per_quarter, velocity)), mean, scale) for midi in (p.chosen, p.rejected))
         by_user.setdefault(p.user, []).append(ahead - behind)
-    fitted = [bradley_terry(np.stack(rows)) for _, rows in sorted(by_user.items())]
-    masses = [min(float(len(rows)), CAP) for _, rows in sorted(by_user.items())]
+    fitted, masses = list[np.ndarray](), list[float]()
+    for _, rows in sorted(by_user.items()):
+        seats = min(max(len(rows) // A_SEAT, 1), SEATS)
+        fitted += [bradley_terry(np.stack(rows[first::seats])) for first in range(seats)]
+        masses += [min(float(len(rows)), CAP) / seats] * seats
     return Jury(mean, scale, np.array(fitted).reshape(len(fitted), len(mean)), np.array(masses))
+
+
+def weights_of(preferences: Sequence[Preference], jury: Jury, ticks_per_quarter: int, velocity: int) -> np.ndarray:
+    """How much each comparison counts, 0 to 1, float64 (n,): less where its user has made more than CAP, and where the jury's verdicts do not bear it out."""
+    if not preferences:
+        return np.zeros(0)
+    made = Counter(p.user for p in preferences)
+    chosen, rejected = (jury.verdicts([score_of(midi, ticks_per_quarter, velocity) for midi in side]) for side in zip(*((p.chosen, p.rejected) for p in preferences), strict=True))
+    return np.asarray(np.array([min(1.0, CAP / made[p.user]) for p in preferences]) * np.clip((chosen - rejected) / CLEAR, 0, 1))
 
 
 def bradley_terry(differences: np.ndarray) -> np.ndarray:

@@ -46,11 +46,12 @@ def main() -> None:
     preferences, quarantined = guarded(read_preferences())
     rewards = rewards_of(tokenizer, shards, knobs, preferences)
     run = Run("align", knobs, config, {"start": json.loads((START / "training.json").read_text()), "people": [asdict(p) for p in preferences]}, data_digest(TOKENS))
-    rounds = learn(run, tokenizer, shards, rewards, weights, people_pairs(tokenizer, preferences, config.context))
+    counted = counted_of(tokenizer, preferences, rewards)
+    rounds = learn(run, tokenizer, shards, rewards, weights, people_pairs(tokenizer, preferences, counted, config.context))
     save_rewards(OUT, rewards)
     takes, totals = rounds.first()
     write_takes(takes, totals, rewards)
-    write_report(knobs, takes, totals, rewards, preferences, quarantined)
+    write_report(knobs, takes, totals, rewards, preferences, counted, quarantined)
 
 
 def leave(run: Run, weights: dict[str, Any]) -> None:
@@ -122,13 +123,19 @@ def parts(
     return module, rounds
 
 
-def people_pairs(tokenizer: CellTokenizer, preferences: list[Preference], context: int) -> "list[Pair]":
-    """People's comparisons of two answers to one request, as pairs that are learned from directly; others speak through the jury alone."""
+def counted_of(tokenizer: CellTokenizer, preferences: list[Preference], rewards: Rewards) -> np.ndarray:
+    """How much each comparison counts (models/preferences.py)."""
+    jury = rewards.learned
+    return weights_of(preferences, jury, tokenizer.ticks_per_quarter, tokenizer.velocity) if isinstance(jury, Jury) else np.zeros(len(preferences))
+
+
+def people_pairs(tokenizer: CellTokenizer, preferences: list[Preference], counted: np.ndarray, context: int) -> "list[Pair]":
+    """People's comparisons of two answers to one request, as pairs that are learned from directly, as far as the jury bears them out; others speak through the jury alone."""
     from models.rounds import Pair
 
     found = []
-    for preference, weight in zip(preferences, weights_of(preferences).tolist(), strict=True):
-        if preference.asked:
+    for preference, weight in zip(preferences, counted.tolist(), strict=True):
+        if preference.asked and weight > 0:
             try:
                 request = requests_of(tokenizer, Composition(**json.loads(preference.asked)))[0]
                 chosen, rejected = (take_of(tokenizer, request, score_of(midi, tokenizer.ticks_per_quarter, tokenizer.velocity), context) for midi in (preference.chosen, preference.rejected))
@@ -152,7 +159,7 @@ def _asked(take: Take) -> str:
     return ", ".join(filter(None, (labels.style, labels.rhythm, labels.key, f"{labels.bars} bars", f"tracks {', '.join(str(k + 1) for k in take.given)} given" if take.given else "")))
 
 
-def write_report(knobs: Align, takes: list[Take], totals: np.ndarray, rewards: Rewards, preferences: list[Preference], quarantined: dict[str, list[Preference]]) -> None:
+def write_report(knobs: Align, takes: list[Take], totals: np.ndarray, rewards: Rewards, preferences: list[Preference], counted: np.ndarray, quarantined: dict[str, list[Preference]]) -> None:
     """Counts and examples of the preference data."""
     jury = rewards.learned
     best = [{"asked": _asked(takes[p * totals.shape[1]]), "best": round(float(mine.max()), 4), "worst": round(float(mine.min()), 4)} for p, mine in enumerate(totals[:SHOWN])]
@@ -160,6 +167,7 @@ def write_report(knobs: Align, takes: list[Take], totals: np.ndarray, rewards: R
         "method": knobs.method,
         "own": {"prompts": len(totals), "takes": len(takes), "mean_reward": round(float(totals.mean()), 4), "examples": best},
         "people": {"comparisons": len(preferences), "users": len({p.user for p in preferences}), "by": dict(Counter(p.by for p in preferences)),
+                   "mean_weight": round(float(counted.mean()), 4) if len(counted) else 0.0,
                    "most_one_user_moves": round(jury.bound(1) * knobs.people, 4) if isinstance(jury, Jury) else round(knobs.people, 4)},
         "quarantined": {why: {"rows": len(rows), "examples": [{"user": p.user, "time": p.time, "chosen": p.chosen_id, "rejected": p.rejected_id} for p in rows[:SHOWN]]} for why, rows in quarantined.items()},
     })  # fmt: skip
