@@ -22,11 +22,13 @@ from models.labelling import Labeller, load_judges
 from models.network import Network, NetworkConfig
 from models.onnx_decoder import OnnxDecoder
 from models.recommender import Recommender
+from models.rewarding import load_rewards
+from models.rewards import Rewards
 from models.tokens import CellTokenizer, load_tokenizer
 from music.similarity import RunIndex
 
-MANIFEST, FORMAT = "bundle.json", 3
-FILES = ("model.safetensors", "decoder.onnx", "config.json", "tokenizer.json", "profile.json", "melodies.safetensors", "judges.safetensors", "encoder.safetensors", "catalogue.safetensors", "recommender.safetensors", "evaluation.json", "lineage.json", "MODEL_CARD.md")
+MANIFEST, FORMAT = "bundle.json", 4
+FILES = ("model.safetensors", "decoder.onnx", "config.json", "tokenizer.json", "profile.json", "melodies.safetensors", "judges.safetensors", "rewards.safetensors", "encoder.safetensors", "catalogue.safetensors", "recommender.safetensors", "evaluation.json", "lineage.json", "MODEL_CARD.md")
 
 
 def file_digests(folder: Path, names: Iterable[str] = FILES) -> dict[str, str]:
@@ -117,6 +119,11 @@ class Bundle:
     def judges(self) -> dict[str, Labeller]:
         """Classifiers of style and dance, where the training data had two or more."""
         return load_judges(self.folder / "judges.safetensors")
+
+    @cached_property
+    def rewards(self) -> Rewards:
+        """What the network was aligned with, with the bundle's own judges: chooses among drafts."""
+        return load_rewards(self.folder / "rewards.safetensors", self.judges, self.run_index)
 
     @cached_property
     def encoder(self) -> Encoder:

@@ -4,11 +4,13 @@ from dataclasses import dataclass, field, replace
 
 from symusic import Score
 
+from models.choosing import best, drafts
 from models.decoding import Decoder
 from models.fill import FillRequest, empty, fill
 from models.labels import Labels, TrackAsk
 from models.layout import CellAsks
 from models.locks import Locks
+from models.rewards import Rewards
 from models.script import Plan
 from models.tokens import CellTokenizer
 from music.cells import BY_NAME, PER_BAR, tempo_class
@@ -51,6 +53,7 @@ class Composition:
     temperature: float = 1.0
     top_p: float = 0.98
     n: int = 1
+    best_of: int = 1  # drafts that each take is chosen from
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,8 @@ def requests_of(tokenizer: CellTokenizer, asked: Composition) -> list[FillReques
             for take in range(asked.n)]  # fmt: skip
 
 
-def compose(decoder: Decoder, tokenizer: CellTokenizer, asked: Composition, deadline_s: float | None = None) -> list[Take]:
-    """Write `asked.n` pieces of exactly `asked.bars` bars; take k is drawn with the seed `asked.seed + k`. Raises TimeoutError past the deadline."""
-    requests = requests_of(tokenizer, asked)
-    return [Take(filled.score, len(filled.ids), request.seed) for request, filled in zip(requests, fill(decoder, tokenizer, requests, deadline_s), strict=True)]
+def compose(decoder: Decoder, tokenizer: CellTokenizer, asked: Composition, deadline_s: float | None = None, rewards: Rewards | None = None) -> list[Take]:
+    """Write `asked.n` pieces of exactly `asked.bars` bars; take k is drawn with the seed `asked.seed + k`, or is the best draft by `rewards`. Raises TimeoutError past the deadline."""
+    requests = drafts(requests_of(tokenizer, asked), asked.best_of)
+    written = fill(decoder, tokenizer, requests, deadline_s)
+    return [Take(written[i].score, len(written[i].ids), requests[i].seed) for i in best(requests, [filled.score for filled in written], asked.best_of, rewards)]

@@ -51,6 +51,11 @@ class FillRequest:
         hit = np.flatnonzero(self.missing.any(axis=1))
         return int(hit[0]), int(hit[-1]) + 1
 
+    @property
+    def given(self) -> tuple[int, ...]:
+        """Tracks of which nothing is missing."""
+        return tuple(int(k) for k in np.flatnonzero(~self.missing.any(axis=0)))
+
 
 @dataclass(frozen=True)
 class Filled:

@@ -11,12 +11,10 @@ send, by no more than the share that the jury is given.
 import base64
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
 from symusic import Score
 
 from models.labelling import features
@@ -113,13 +111,6 @@ class Jury:
         spoken, new = float(self.masses.sum()), users * CAP
         p, v = new / (spoken + SILENT_MASS + new), spoken / (spoken + SILENT_MASS) / 2
         return min(v + p / 2, p * (v + 0.5 + SURE / 2))
-
-    def save(self, path: Path) -> None:
-        save_file({name: np.ascontiguousarray(value) for name, value in asdict(self).items()}, path)
-
-    @classmethod
-    def load(cls, path: Path) -> "Jury":
-        return cls(**load_file(path))
 
 
 def standard(x: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:

@@ -40,11 +40,6 @@ class Take:
     free: tuple[int, ...]  # what is read before where nothing is asked
     told: int  # tokens of `ids` that were read before
 
-    @property
-    def given(self) -> tuple[int, ...]:
-        """Tracks of which nothing was written."""
-        return tuple(int(k) for k in np.flatnonzero(~self.request.missing.any(axis=0)))
-
 
 def prompts_like(shard: Shard, tokenizer: CellTokenizer, *, count: int, bars: int, seed: int, harmonise: float = 0.5, top_p: float = 1.0) -> list[FillRequest]:
     """Requests with labels and some controls of real openings, every style as often: `bars` bars of one track, half as many of several, of

@@ -34,12 +34,12 @@ class Pair:
 
 
 def heard(take: Take) -> Heard:
-    return Heard(take.score, take.request.labels, take.given)
+    return Heard(take.score, take.request.labels, take.request.given)
 
 
 def distinct(takes: Sequence[Take]) -> float:
     """Distinct n-grams of the lines that were written."""
-    return distinct_ngrams([line for take in takes for k in range(len(take.score.tracks)) if k not in take.given for line in melody(take.score, k)], DISTINCT)
+    return distinct_ngrams([line for take in takes for k in range(len(take.score.tracks)) if k not in take.request.given for line in melody(take.score, k)], DISTINCT)
 
 
 def leave_one_out(rewards: np.ndarray) -> np.ndarray:

@@ -12,8 +12,10 @@ import pyarrow as pa
 
 from models.compose import Composition, requests_of
 from models.evaluation import half_judges, melodies_of
+from models.labelling import save_judges
 from models.network import Network, NetworkConfig
 from models.preferences import Jury, Preference, guarded, score_of, seat, weights_of
+from models.rewarding import save_rewards
 from models.rewards import VOICES, Heard, Reference, Rewards, Tools, metre_profiles
 from models.rollouts import Take, Writer, opening, prompts_like, real_takes, take_of
 from models.shards import Shard, data_digest
@@ -24,7 +26,6 @@ from music.similarity import RunIndex
 from pipelines.files import run_stage, write_csv, write_json, write_parquet
 from pipelines.params import Align, load_params
 from pipelines.preferences import read_preferences
-from pipelines.rewarding import save_rewards
 from pipelines.training import TOKENS, Run, load_weights, save_weights, train
 
 if TYPE_CHECKING:
@@ -40,18 +41,25 @@ def main() -> None:
     params = load_params()
     knobs = params.align
     config, weights = load_weights(START)
-    if knobs.method == "none":
-        return leave(Run("align", knobs, config, {}, data_digest(TOKENS)), weights)
     tokenizer, shards = load_tokenizer(TOKENS / "tokenizer.json"), {split: Shard(TOKENS, split) for split in ("train", "valid")}
     preferences, quarantined = guarded(read_preferences())
     rewards = rewards_of(tokenizer, shards, knobs, preferences)
+    if knobs.method == "none":
+        leave(Run("align", knobs, config, {}, data_digest(TOKENS)), weights)
+        return keep(rewards)
     run = Run("align", knobs, config, {"start": json.loads((START / "training.json").read_text()), "people": [asdict(p) for p in preferences]}, data_digest(TOKENS))
     counted = counted_of(tokenizer, preferences, rewards)
     rounds = learn(run, tokenizer, shards, rewards, weights, people_pairs(tokenizer, preferences, counted, config.context))
-    save_rewards(OUT, rewards)
+    keep(rewards)
     takes, totals = rounds.first()
     write_takes(takes, totals, rewards)
     write_report(knobs, takes, totals, rewards, preferences, counted, quarantined)
+
+
+def keep(rewards: Rewards) -> None:
+    """What was learned from, for `evaluate` and for choosing among drafts."""
+    save_rewards(OUT / "rewards.safetensors", rewards)
+    save_judges(OUT / "judges.safetensors", rewards.tools.judges)
 
 
 def leave(run: Run, weights: dict[str, Any]) -> None:
@@ -155,8 +163,8 @@ def write_takes(takes: list[Take], totals: np.ndarray, rewards: Rewards) -> None
 
 
 def _asked(take: Take) -> str:
-    labels = take.request.labels
-    return ", ".join(filter(None, (labels.style, labels.rhythm, labels.key, f"{labels.bars} bars", f"tracks {', '.join(str(k + 1) for k in take.given)} given" if take.given else "")))
+    labels, given = take.request.labels, take.request.given
+    return ", ".join(filter(None, (labels.style, labels.rhythm, labels.key, f"{labels.bars} bars", f"tracks {', '.join(str(k + 1) for k in given)} given" if given else "")))
 
 
 def write_report(knobs: Align, takes: list[Take], totals: np.ndarray, rewards: Rewards, preferences: list[Preference], counted: np.ndarray, quarantined: dict[str, list[Preference]]) -> None:

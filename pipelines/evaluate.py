@@ -17,11 +17,12 @@ from models.alignment import compare
 from models.bundle import save_melodies, seal
 from models.decoding import Decoder
 from models.evaluation import ask_of_cells, labellers, melodies_of, obedience, originality, structure, write_form_samples, write_unasked
-from models.labelling import Judges, save_judges
+from models.labelling import Judges, load_judges, save_judges
 from models.network import Network
 from models.ngram import NgramModel, best_order
 from models.onnx_decoder import OnnxDecoder
 from models.onnx_graph import build_graph
+from models.rewarding import load_rewards
 from models.rewards import Heard
 from models.rollouts import Writer, opening, prompts_like
 from models.sampling import NgramDecoder, Sample, requests_like, write_samples
@@ -37,7 +38,6 @@ from pipelines.card import write_model_card
 from pipelines.files import run_stage, write_csv, write_json
 from pipelines.listening import save_samples
 from pipelines.params import LICENCE_CLASSES, Evaluate, Params, load_params
-from pipelines.rewarding import load_rewards
 from pipelines.training import load_weights
 
 TOKENS, BEFORE, TRAINED = Path("data/tokens"), Path("data/finetune"), Path("data/align")
@@ -153,7 +153,7 @@ def alignment(params: Params, network: Network, tokenizer: CellTokenizer, test: 
     """The network before and after `align` on held-out prompts; {} where align did nothing."""
     if params.align.method == "none":
         return {}
-    before, rewards = load_network(BEFORE), load_rewards(TRAINED, runs)
+    before, rewards = load_network(BEFORE), load_rewards(TRAINED / "rewards.safetensors", load_judges(TRAINED / "judges.safetensors"), runs)
     bars, seed = params.align.bars, params.evaluate.seed
     prompts = prompts_like(test, tokenizer, count=params.evaluate.prompts, bars=bars, seed=seed, top_p=params.evaluate.top_p)
     writer = Writer(tokenizer, network.config)
@@ -215,7 +215,7 @@ def main() -> None:
     BUNDLE.mkdir()
     (BUNDLE / "decoder.onnx").write_bytes(graph)
     save_melodies(BUNDLE / "melodies.safetensors", lines, owners, [record["piece_id"] for record in shards["train"].records])
-    for source in (Path("data/embed/encoder.safetensors"), Path("data/embed/catalogue.safetensors"), Path("data/recommend/recommender.safetensors")):
+    for source in (Path("data/embed/encoder.safetensors"), Path("data/embed/catalogue.safetensors"), Path("data/recommend/recommender.safetensors"), TRAINED / "rewards.safetensors"):
         shutil.copyfile(source, BUNDLE / source.name)
     save_judges(BUNDLE / "judges.safetensors", judges)
     make_bundle(params, metrics, pieces, reference_profile(openings, scores, pieces))

@@ -19,7 +19,7 @@ from pipelines.files import write_parquet
 PREFERENCES = Path("data/feedback/preferences.parquet")
 SCHEMA = pa.schema([(name, pa.string()) for name in Preference.__dataclass_fields__])
 MOST_EACH = 10  # disliked answers that each liked one of a user is set against, the nearest in time
-NOT_ASKED = {"seed", "n", "track_controls", "bar_controls", "locks", "user"}  # of a request: what is no part of the prompt, or rare enough to be left to the jury
+NOT_ASKED = {"seed", "n", "best_of", "track_controls", "bar_controls", "locks", "user"}  # of a request: what is no part of the prompt, or rare enough to be left to the jury
 
 
 def preferences_of(rows: Iterable[Row], feedback: Iterable[Row], gone: set[str]) -> list[Preference]:

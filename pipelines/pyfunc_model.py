@@ -19,7 +19,7 @@ class OstinatoModel(PythonModel):
     def predict(self, context: PythonModelContext, model_input):  # type: ignore[no-untyped-def]  # MLflow would make a schema of hints
         answers = []
         for row in model_input:
-            for take in compose(self._bundle.decoder(8), self._bundle.tokenizer, Composition(**row)):
+            for take in compose(self._bundle.decoder(8), self._bundle.tokenizer, Composition(**row), rewards=self._bundle.rewards):
                 answers.append(base64.b64encode(take.midi).decode())
         return answers
 

@@ -10,6 +10,7 @@ from symusic import Score
 
 from models.batching import Batcher, Busy, Ticket
 from models.bundle import Bundle
+from models.choosing import best, drafts
 from models.compose import BarAsk, Composition, Take, cell_asks, requests_of, track_asks
 from models.fill import ContractBroken, plan_of
 from models.labels import Labels
@@ -71,9 +72,11 @@ class Engine:
         """Takes and their scorecards. Raises Refused, naming what is known; Busy where too many wait."""
         tickets: list[Ticket] = []
         try:
-            for request in requests_of(self.tokenizer, asked):
+            requests = drafts(requests_of(self.tokenizer, asked), asked.best_of)
+            for request in requests:
                 tickets.append(self.batcher.submit(request, DEADLINE_S))  # what is queued when one is refused must be cancelled
-            takes = [Take(filled.score, len(filled.ids), asked.seed + n) for n, filled in enumerate(ticket.result() for ticket in tickets)]
+            written = [ticket.result() for ticket in tickets]
+            takes = [Take(written[i].score, len(written[i].ids), requests[i].seed) for i in best(requests, [filled.score for filled in written], asked.best_of, self.bundle.rewards)]
         except ContractBroken:
             raise
         except Busy as error:

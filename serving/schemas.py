@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from models.editing import NAMES, unknown_option
 
-MAX_BARS, MAX_TAKES, MAX_SCORE_BASE64 = 64, 8, 2_800_000  # 2 MB of MIDI
+MAX_BARS, MAX_TAKES, MAX_DRAFTS, MAX_SCORE_BASE64 = 64, 8, 32, 2_800_000  # 2 MB of MIDI
 MAX_CELLS = 256  # bars times tracks of one take: about 15 s on two cores, well inside the service's timeout
 Word = Annotated[str, StringConstraints(max_length=64)]
 
@@ -66,12 +66,15 @@ class ComposeRequest(Strict):
     temperature: float = Field(1.0, ge=0.05, le=3)
     top_p: float = Field(0.98, gt=0, le=1)
     n: int = Field(1, ge=1, le=MAX_TAKES, description="takes; take k has seed + k")
+    best_of: int = Field(1, ge=1, le=MAX_TAKES, description="drafts that each take is chosen from, by the rewards the model was aligned with; the take's own seed is told")
 
     @model_validator(mode="after")
     def _bounded_work(self) -> "ComposeRequest":
         tracks = len(self.instruments) or (4 if self.style == "chorale" else 1)
-        if self.bars * tracks * self.n > 4 * MAX_CELLS:
-            raise ValueError(f"bars times tracks times takes are {self.bars * tracks * self.n}; at most {4 * MAX_CELLS} are written at once: ask for fewer")
+        if self.n * self.best_of > MAX_DRAFTS:
+            raise ValueError(f"takes times drafts are {self.n * self.best_of}; at most {MAX_DRAFTS} are written at once: ask for fewer takes, or a lower best_of")
+        if self.bars * tracks * self.n * self.best_of > 4 * MAX_CELLS:
+            raise ValueError(f"bars times tracks times takes times drafts are {self.bars * tracks * self.n * self.best_of}; at most {4 * MAX_CELLS} are written at once: ask for fewer")
         if self.bars * tracks > MAX_CELLS:
             raise ValueError(f"{self.bars} bars of {tracks} tracks are {self.bars * tracks} cells; at most {MAX_CELLS} are written at once: ask for fewer bars or tracks")
         return self

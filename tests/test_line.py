@@ -21,6 +21,8 @@ from safetensors.numpy import load_file
 from symusic import Score
 
 from models.bundle import BundleError, copy_bundle, digest_of, open_bundle
+from models.labels import Labels
+from models.rewards import Heard
 from monitoring.log import EventLog
 from music.score import bar_table, normalise, note_array
 from music.voices import parallels, voice_grid
@@ -118,6 +120,21 @@ def test_parallels_are_kept_from_where_it_is_asked(server: Server) -> None:
         scores = [Score.from_midi(base64.b64decode(take["midi"])) for take in answer["takes"]]
         found[led] = sum(len(parallels(voice_grid(score, score.tpq // 2))) for score in scores)
     assert found[True] * 4 < found[False], found
+
+
+def test_the_best_of_some_drafts_is_answered_and_can_be_had_again(server: Server, tiny_line: Path) -> None:
+    rewards, won = open_bundle(tiny_line / "bundle").rewards, {}
+    request = {"style": "irish", "key": "D major", "metre": "4/4", "bars": 4, "instruments": ["fiddle"], "seed": 5, "n": 4}
+    for best_of in (1, 6):
+        status, answer = server.ask("/v1/compose", request | {"best_of": best_of})
+        assert status == 200, answer
+        scores = [normalise(Score.from_midi(base64.b64decode(take["midi"])), ticks_per_quarter=12, velocity=80) for take in answer["takes"]]
+        won[best_of] = [rewards.total(Heard(score, Labels("irish", "", "D major", 4))) for score in scores]
+    assert all(few <= many for few, many in zip(won[1], won[6], strict=True)) and won[1] != won[6], won
+    for take in answer["takes"]:
+        assert server.ask("/v1/compose", request | {"seed": take["seed"], "n": 1})[1]["takes"][0]["midi"] == take["midi"]
+    status, answer = server.ask("/v1/compose", request | {"n": 8, "best_of": 8})
+    assert status == 422 and "at most 32 are written at once" in answer["error"]["message"]
 
 
 def test_many_at_once_get_what_each_gets_alone(server: Server) -> None:

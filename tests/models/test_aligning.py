@@ -54,7 +54,7 @@ def test_wrong_notes_are_those_that_would_make_parallels_where_the_network_write
     melody_given[:, 3] = False
     other = take_of(tokenizer, FillRequest(plan_of(score), melody_given, Labels("chorale", bars=1), 0, score), score, CONTEXT)
     places, _ = wrong_tokens([other], judged, tokenizer.first_id["Pitch"], len(tokenizer))
-    assert other.given == (3,) and "Pitch_45" not in [tokenizer[int(other.ids[at + 1])] for _, at in places.tolist()], "what was given is nobody's fault"
+    assert other.request.given == (3,) and "Pitch_45" not in [tokenizer[int(other.ids[at + 1])] for _, at in places.tolist()], "what was given is nobody's fault"
 
 
 def test_a_real_opening_says_what_would_be_wrong_at_its_own_notes(tokenizer: CellTokenizer) -> None:
