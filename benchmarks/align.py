@@ -214,10 +214,10 @@ def taste(take: Take) -> float:
     return 4 * values["stepwise_motion"] + 2 * values["mean_note_length"]
 
 
-def comparisons(setting: Setting, prefers: Callable[[Take, Take, np.random.Generator], bool], users: int, each: int) -> tuple[list[Preference], list[Pair]]:
+def comparisons(setting: Setting, prefers: Callable[[Take, Take, np.random.Generator], bool], users: int, each: int, seed: int) -> tuple[list[Preference], list[Pair]]:
     """What `users` simulated people said of pairs of takes for train prompts, one every minute; and the same as pairs of takes."""
-    s, random = setting, np.random.default_rng(SEED)
-    takes = s.writer.write(s.before, several_takes(s.prompts(users * each, "train"), 2))
+    s, random = setting, np.random.default_rng(seed)
+    takes = s.writer.write(s.before, several_takes(s.prompts(users * each, "train", seed), 2))
     begin, found, pairs = datetime(2026, 1, 1, tzinfo=timezone.utc), list[Preference](), list[Pair]()
     for n in range(users * each):
         pair = takes[2 * n : 2 * n + 2]
@@ -228,45 +228,56 @@ def comparisons(setting: Setting, prefers: Callable[[Take, Take, np.random.Gener
     return found, pairs
 
 
-def judge(setting: Setting, count: int, minutes: float, users: int = 40, each: int = 20) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Win rates of the aligned network by a SIMULATED judge's taste: against the fine-tuned one, and against one aligned by the rules alone; for a judge who tells by the taste, and one who tosses a coin."""
-    s = setting
+def judge(setting: Setting, count: int, minutes: float, users: int = 40, each: int = 20, times: int = 3) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Win rates of the aligned network by a SIMULATED judge's taste: against the fine-tuned one, and against one aligned by the rules alone; for a judge who tells by the taste, and one who tosses a coin.
+
+    Two trainings of one kind differ by some points, so those that should come out alike are done `times` times, with other prompts and other coins."""
+    s, rows, targets = setting, list[dict[str, Any]](), {}
     prompts = s.prompts(count)
-    written = {"fine-tuned": s.writer.write(s.before, prompts), "nobody": s.writer.write(s.align(minutes, s.rewards)[0], prompts)}
-    plain = [taste(take) for take in written["fine-tuned"]]
-    rows, targets = [], {}
-    for name, prefers in (("nobody", None), ("a taste", lambda a, b, random: taste(a) + random.logistic(0, 0.3) > taste(b)), ("a coin", lambda a, b, random: random.random() < 0.5)):
-        found: dict[str, Any] = {"SIMULATED judge": name}
-        if prefers is not None:
-            said, pairs = comparisons(s, prefers, users, each)
-            kept, gone = guarded(said)
-            assert len(kept) == len(pairs), "a simulated judge is no script"
-            jury = seat(kept, [h.score for h in s.real], s.tokenizer.ticks_per_quarter, s.tokenizer.velocity)
-            weights = weights_of(kept, jury, s.tokenizer.ticks_per_quarter, s.tokenizer.velocity)
-            learned = [replace(pair, weight=float(weight)) for pair, weight in zip(pairs, weights, strict=True) if weight > 0]
-            aligned, _ = s.align(minutes, replace(s.rewards, learned=jury, learned_share=s.params.align.people), learned)
-            written[name] = s.writer.write(aligned, prompts)
-            heard_by = [jury(heard(take)) for take in written["fine-tuned"]]
-            found |= {"comparisons": len(kept), "quarantined": sum(map(len, gone.values())), "mean weight of a comparison": f"{weights.mean():.2f}", "spread of the jury's verdicts": f"{np.std(heard_by):.3f}",
-                      "jury agrees with the taste (correlation)": f"{np.corrcoef(heard_by, plain)[0, 1]:.2f}" if np.std(heard_by) else ""}  # fmt: skip
-        takes, duels = written[name], {}
-        for other in ("fine-tuned", "nobody"):
-            told = [taste(a) - taste(b) for a, b in zip(takes, written[other], strict=True)]
-            duels[other] = Duel("aligned", other, sum(d > 0 for d in told), sum(d < 0 for d in told), sum(d == 0 for d in told))
-        rows.append({**found, "prompts": len(prompts), "preferred to the fine-tuned": shown(duels["fine-tuned"]), "preferred to one aligned by the rules alone": shown(duels["nobody"]) if prefers else "",
-                     "taste moved by, standard deviations": f"{(np.mean([taste(take) for take in takes]) - np.mean(plain)) / np.std(plain):+.2f}", "rules' reward": f"{s.reward(takes).mean():.3f} (before {s.reward(written['fine-tuned']).mean():.3f})"})  # fmt: skip
+    plain = s.writer.write(s.before, prompts)
+    alone: list[list[Take]] = []
+    judges: tuple[tuple[str, Callable[..., bool] | None, int], ...] = (("nobody", None, times), ("a taste", lambda a, b, random: taste(a) + random.logistic(0, 0.3) > taste(b), 1), ("a coin", lambda a, b, random: random.random() < 0.5, times))
+    for name, prefers, repeats in judges:
+        made, told = list[list[Take]](), list[dict[str, float]]()
+        for k in range(repeats):
+            rewards, learned = s.rewards, list[Pair]()
+            if prefers is not None:
+                said, pairs = comparisons(s, prefers, users, each, SEED + k)
+                kept, _ = guarded(said)
+                assert len(kept) == len(pairs), "a simulated judge is no script"
+                jury = seat(kept, [h.score for h in s.real], s.tokenizer.ticks_per_quarter, s.tokenizer.velocity)
+                weights = weights_of(kept, jury, s.tokenizer.ticks_per_quarter, s.tokenizer.velocity)
+                rewards = replace(s.rewards, learned=jury, learned_share=s.params.align.people)
+                learned = [replace(pair, weight=float(weight)) for pair, weight in zip(pairs, weights, strict=True) if weight > 0]
+                verdicts = jury.verdicts([take.score for take in plain])
+                told.append({"mean weight of a comparison": float(weights.mean()), "spread of the jury's verdicts": float(verdicts.std()), "jury agrees with the taste (correlation)": float(np.corrcoef(verdicts, [taste(t) for t in plain])[0, 1]) if verdicts.std() else 0.0})
+            aligned, _ = s.align(minutes, rewards, learned, seed=s.params.align.seed + k)
+            made.append(s.writer.write(aligned, prompts))
+            print(name, k, duel(made[-1:], [plain]), told[-1:], flush=True)
+        alone = alone or made
+        singles = [duel([mine], [plain]).rate for mine in made]
+        moved = (np.mean([taste(take) for mine in made for take in mine]) - np.mean([taste(take) for take in plain])) / np.std([taste(take) for take in plain])
+        rows.append({"SIMULATED judge": name, "trainings": repeats, "comparisons": users * each if told else 0, **{what: f"{np.mean([row[what] for row in told]):.2f}" for what in (told[0] if told else ())}, "prompts": len(prompts),
+                     "preferred to the fine-tuned": shown(duel(made, [plain] * repeats)), "in single trainings": ", ".join(f"{rate:.1%}" for rate in singles), "preferred to one aligned by the rules alone": shown(duel(made, alone[:repeats])) if told else "",
+                     "taste moved by, standard deviations": f"{moved:+.2f}", "rules' reward": f"{np.mean([s.reward(mine).mean() for mine in made]):.3f} (before {s.reward(plain).mean():.3f})"})  # fmt: skip
         print(rows[-1], flush=True)
         if name == "a taste":
-            targets["judge_with_taste_win_rate"] = report.target(duels["fine-tuned"].rate, ">=", 0.65)
+            targets["judge_with_taste_win_rate"] = report.target(duel(made, [plain]).rate, ">=", 0.65)
         if name == "a coin":
-            targets["judge_with_coin_from_half_beside_rules_alone"] = report.target(abs(duels["nobody"].rate - 0.5), "<=", 0.05)
-            targets["judge_with_coin_from_half_beside_fine_tuned"] = report.target(abs(duels["fine-tuned"].rate - 0.5), "<=", 0.05)
+            targets["judge_with_coin_from_half_beside_rules_alone"] = report.target(abs(duel(made, alone).rate - 0.5), "<=", 0.05)
+            targets["judge_with_coin_from_half_beside_fine_tuned"] = report.target(abs(duel(made, [plain] * repeats).rate - 0.5), "<=", 0.05)
     return rows, targets
 
 
-def shown(duel: Duel) -> str:
-    low, high = duel.interval
-    return f"{duel.rate:.1%} ({low:.1%} to {high:.1%})"
+def duel(ours: Sequence[Sequence[Take]], others: Sequence[Sequence[Take]]) -> Duel:
+    """Answers to the same prompts, compared by the taste."""
+    ahead = [taste(a) - taste(b) for mine, theirs in zip(ours, others, strict=True) for a, b in zip(mine, theirs, strict=True)]
+    return Duel("aligned", "other", sum(x > 0 for x in ahead), sum(x < 0 for x in ahead), sum(x == 0 for x in ahead))
+
+
+def shown(found: Duel) -> str:
+    low, high = found.interval
+    return f"{found.rate:.1%} ({low:.1%} to {high:.1%})"
 
 
 def repeated(heard: Heard) -> float:
