@@ -14,6 +14,7 @@ from models.fill import FillRequest, Region, empty, plan_of
 from models.grammar import Grammar
 from models.labels import Labels, TrackAsk
 from models.layout import filled, grid_of
+from models.locks import Locks
 from models.network import NetworkConfig
 from models.onnx_decoder import OnnxDecoder
 from models.onnx_graph import build_graph
@@ -43,7 +44,7 @@ class Take:
 
 def prompts_like(shard: Shard, tokenizer: CellTokenizer, *, count: int, bars: int, seed: int, harmonise: float = 0.5, top_p: float = 1.0) -> list[FillRequest]:
     """Requests with labels and some controls of real openings, every style as often: `bars` bars of one track, half as many of several, of
-    which a share `harmonise` gives the first track and asks for the others."""
+    which a share `harmonise` gives the first track and asks for the others. Chorales keep from parallels, as they are served (models/leading.py)."""
     random = np.random.default_rng(seed)
     by_style: dict[str, list[int]] = {}
     for i, record in enumerate(shard.records):
@@ -71,13 +72,14 @@ def _prompt(shard: Shard, tokenizer: CellTokenizer, i: int, bars: int, harmonise
         TrackAsk(program, tuple((name, index) for name, index in control_classes(statistics[:, k], length, tokenizer.ticks_per_quarter).items() if random.random() < share) if k or not given else ())
         for k, program in enumerate(plan.programs)
     )
+    locks = Locks(voice_leading=record["style"] == "chorale")
     labels = Labels(record["style"], record["rhythm"] if random.random() < 0.9 else "", record["key"], count, tempo=record["tempo"], tracks=asks)
     if given:
         missing = empty(plan)
         missing[:, 0] = False
-        return FillRequest(plan, missing, labels, seed, piece, top_p=top_p)
+        return FillRequest(plan, missing, labels, seed, piece, locks, top_p=top_p)
     even = Plan((plan.metres[min(1, count - 1)],) * count, plan.programs)  # without the upbeat
-    return FillRequest(even, empty(even), labels, seed, top_p=top_p)
+    return FillRequest(even, empty(even), labels, seed, locks=locks, top_p=top_p)
 
 
 def real_takes(shard: Shard, tokenizer: CellTokenizer, *, bars: int, tracks: int, context: int, seed: int) -> list[Take]:
