@@ -228,7 +228,7 @@ def comparisons(setting: Setting, prefers: Callable[[Take, Take, np.random.Gener
     return found, pairs
 
 
-def judge(setting: Setting, count: int, minutes: float, users: int = 40, each: int = 20, times: int = 3) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def judge(setting: Setting, count: int, minutes: float, users: int = 40, each: int = 20, times: int = 2) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Win rates of the aligned network by a SIMULATED judge's taste: against the fine-tuned one, and against one aligned by the rules alone; for a judge who tells by the taste, and one who tosses a coin.
 
     Two trainings of one kind differ by some points, so those that should come out alike are done `times` times, with other prompts and other coins."""
