@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 NAME = "ostinato"
 PACKAGES = ("music", "models", "serving", "monitoring")
-TRAINING_ONLY = ("models/training.py", "models/optimizer.py", "models/windows.py", "models/lora.py", "models/contrastive.py", "models/recommender_training.py", "models/listeners.py", "models/obedience.py", "models/evaluation.py", "models/tasks.py", "models/rewards.py", "models/rollouts.py", "models/preferences.py", "models/aligning.py", "models/rounds.py", "models/alignment.py", "music/endings.py", "music/engraved.py", "music/pianoroll.py", "music/overlap.py")
+TRAINING_ONLY = ("models/training.py", "models/optimizer.py", "models/windows.py", "models/lora.py", "models/contrastive.py", "models/recommender_training.py", "models/listeners.py", "models/obedience.py", "models/evaluation.py", "models/tasks.py", "models/rollouts.py", "models/aligning.py", "models/rounds.py", "models/alignment.py", "music/engraved.py", "music/pianoroll.py", "music/overlap.py")
 HEALTH = "HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD python -c \"import urllib.request as u; u.urlopen('http://127.0.0.1:3000/readyz', timeout=2)\"\n"
 
 

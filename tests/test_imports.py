@@ -41,6 +41,27 @@ def test_serving_code_loads_no_training_library() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
+def loaded_by(path: str, seen: set[str]) -> set[str]:
+    """Our files that are loaded with a file: imports at the top of modules, directly or not."""
+    seen.add(path)
+    for node in ast.parse((ROOT / path).read_text()).body:
+        modules = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)] if isinstance(node, ast.ImportFrom) and node.module else [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        for module in modules:
+            found = module.replace(".", "/") + ".py"
+            if (ROOT / found).is_file() and found not in seen:
+                loaded_by(found, seen)
+    return seen
+
+
+def test_what_is_left_out_of_the_image_is_not_loaded_by_the_service() -> None:
+    from pipelines.package import TRAINING_ONLY
+
+    loaded = loaded_by("serving/service.py", set())
+    assert {"models/rewards.py", "models/bundle.py", "monitoring/drift.py"} <= loaded
+    assert not loaded & set(TRAINING_ONLY)
+    assert all((ROOT / path).is_file() for path in TRAINING_ONLY), "a file of that list is gone"
+
+
 def test_every_dvc_stage_has_a_file_of_its_name() -> None:
     import yaml
 
