@@ -242,15 +242,8 @@ def judge(setting: Setting, count: int, minutes: float, users: int = 40, each: i
         for k in range(repeats):
             rewards, learned = s.rewards, list[Pair]()
             if prefers is not None:
-                said, pairs = comparisons(s, prefers, users, each, SEED + k)
-                kept, _ = guarded(said)
-                assert len(kept) == len(pairs), "a simulated judge is no script"
-                jury = seat(kept, [h.score for h in s.real], s.tokenizer.ticks_per_quarter, s.tokenizer.velocity)
-                weights = weights_of(kept, jury, s.tokenizer.ticks_per_quarter, s.tokenizer.velocity)
-                rewards = replace(s.rewards, learned=jury, learned_share=s.params.align.people)
-                learned = [replace(pair, weight=float(weight)) for pair, weight in zip(pairs, weights, strict=True) if weight > 0]
-                verdicts = jury.verdicts([take.score for take in plain])
-                told.append({"mean weight of a comparison": float(weights.mean()), "spread of the jury's verdicts": float(verdicts.std()), "jury agrees with the taste (correlation)": float(np.corrcoef(verdicts, [taste(t) for t in plain])[0, 1]) if verdicts.std() else 0.0})
+                rewards, learned, found = listened(s, *comparisons(s, prefers, users, each, SEED + k), plain)
+                told.append(found)
             aligned, _ = s.align(minutes, rewards, learned, seed=s.params.align.seed + k)
             made.append(s.writer.write(aligned, prompts))
             print(name, k, duel(made[-1:], [plain]), told[-1:], flush=True)
@@ -267,6 +260,19 @@ def judge(setting: Setting, count: int, minutes: float, users: int = 40, each: i
             targets["judge_with_coin_from_half_beside_rules_alone"] = report.target(abs(duel(made, alone).rate - 0.5), "<=", 0.05)
             targets["judge_with_coin_from_half_beside_fine_tuned"] = report.target(abs(duel(made, [plain] * repeats).rate - 0.5), "<=", 0.05)
     return rows, targets
+
+
+def listened(setting: Setting, said: list[Preference], pairs: list[Pair], plain: Sequence[Take]) -> tuple[Rewards, list[Pair], dict[str, float]]:
+    """Rewards with a jury of what was said, the pairs as they count, and how the jury speaks of plain takes."""
+    s = setting
+    kept, _ = guarded(said)
+    assert len(kept) == len(pairs), "a simulated judge is no script"
+    jury = seat(kept, [h.score for h in s.real], s.tokenizer.ticks_per_quarter, s.tokenizer.velocity)
+    weights = weights_of(kept, jury, s.tokenizer.ticks_per_quarter, s.tokenizer.velocity)
+    verdicts = jury.verdicts([take.score for take in plain])
+    agreed = float(np.corrcoef(verdicts, [taste(take) for take in plain])[0, 1]) if verdicts.std() else 0.0
+    found = {"mean weight of a comparison": float(weights.mean()), "spread of the jury's verdicts": float(verdicts.std()), "jury agrees with the taste (correlation)": agreed}
+    return replace(s.rewards, learned=jury, learned_share=s.params.align.people), [replace(pair, weight=float(weight)) for pair, weight in zip(pairs, weights, strict=True) if weight > 0], found
 
 
 def duel(ours: Sequence[Sequence[Take]], others: Sequence[Sequence[Take]]) -> Duel:

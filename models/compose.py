@@ -1,15 +1,16 @@
 """Compose: fill an empty grid of cells under controls."""
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from symusic import Score
 
 from models.choosing import best, drafts
 from models.decoding import Decoder
-from models.fill import FillRequest, empty, fill
+from models.fill import Filled, FillRequest, empty, fill
 from models.labels import Labels, TrackAsk
 from models.layout import CellAsks
-from models.locks import Locks
+from models.locks import Locks, as_served
 from models.rewards import Rewards
 from models.script import Plan
 from models.tokens import CellTokenizer
@@ -117,13 +118,17 @@ def requests_of(tokenizer: CellTokenizer, asked: Composition) -> list[FillReques
     tokenizer.prefix(Labels(asked.style, asked.rhythm, asked.key))
     plan = Plan(((numerator, denominator),) * asked.bars, programs)
     cells = cell_asks(asked.bar_controls, asked.bars, len(programs))
-    locks = replace(asked.locks, voice_leading=asked.style == "chorale") if asked.locks.voice_leading is None else asked.locks
+    locks = as_served(asked.locks, asked.style)
     return [FillRequest(plan, empty(plan), labels, asked.seed + take, None, locks, cells, asked.temperature, asked.top_p, asked.guidance, asked.tempo or DEFAULT_TEMPO_QPM)
             for take in range(asked.n)]  # fmt: skip
+
+
+def takes_of(requests: Sequence[FillRequest], written: Sequence[Filled], best_of: int, rewards: Rewards | None) -> list[Take]:
+    """The answers to requests: the best of every `best_of` drafts in a row."""
+    return [Take(written[i].score, len(written[i].ids), requests[i].seed) for i in best(requests, [filled.score for filled in written], best_of, rewards)]
 
 
 def compose(decoder: Decoder, tokenizer: CellTokenizer, asked: Composition, deadline_s: float | None = None, rewards: Rewards | None = None) -> list[Take]:
     """Write `asked.n` pieces of exactly `asked.bars` bars; take k is drawn with the seed `asked.seed + k`, or is the best draft by `rewards`. Raises TimeoutError past the deadline."""
     requests = drafts(requests_of(tokenizer, asked), asked.best_of)
-    written = fill(decoder, tokenizer, requests, deadline_s)
-    return [Take(written[i].score, len(written[i].ids), requests[i].seed) for i in best(requests, [filled.score for filled in written], asked.best_of, rewards)]
+    return takes_of(requests, fill(decoder, tokenizer, requests, deadline_s), asked.best_of, rewards)

@@ -1,6 +1,6 @@
 """Locks: hard constraints on what is filled. The network's choice is free only within them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -49,6 +49,11 @@ class Locks:
         if not allowed.any():
             raise LockError(f"no pitch of the scale lies in the range of track {track}: widen one of them")
         return allowed
+
+
+def as_served(locks: Locks, style: str) -> Locks:
+    """The same, kept from parallels in chorales where nothing is said of it."""
+    return replace(locks, voice_leading=style == "chorale") if locks.voice_leading is None else locks
 
 
 class RhythmLock:

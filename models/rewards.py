@@ -5,7 +5,6 @@ style, never the value itself: past the real mean (`reach`), or in the middle of
 music that is too regular loses as music that is too wild does. The reward of a score is the weighted mean of the parts that apply to it.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -146,13 +145,6 @@ class Reference:
         by_style = self.values.get(part, {})
         mine = by_style.get(style, [])
         return np.array(mine if len(mine) >= FEWEST else by_style.get("", []))
-
-    def to_json(self) -> str:
-        return json.dumps(self.values)
-
-    @classmethod
-    def from_json(cls, text: str) -> "Reference":
-        return cls(json.loads(text))
 
 
 def worth(kind: str, value: float, real: np.ndarray) -> float:

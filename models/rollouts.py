@@ -14,7 +14,7 @@ from models.fill import FillRequest, Region, empty, plan_of
 from models.grammar import Grammar
 from models.labels import Labels, TrackAsk
 from models.layout import filled, grid_of
-from models.locks import Locks
+from models.locks import Locks, as_served
 from models.network import NetworkConfig
 from models.onnx_decoder import OnnxDecoder
 from models.onnx_graph import build_graph
@@ -72,7 +72,7 @@ def _prompt(shard: Shard, tokenizer: CellTokenizer, i: int, bars: int, harmonise
         TrackAsk(program, tuple((name, index) for name, index in control_classes(statistics[:, k], length, tokenizer.ticks_per_quarter).items() if random.random() < share) if k or not given else ())
         for k, program in enumerate(plan.programs)
     )
-    locks = Locks(voice_leading=record["style"] == "chorale")
+    locks = as_served(Locks(), record["style"])
     labels = Labels(record["style"], record["rhythm"] if random.random() < 0.9 else "", record["key"], count, tempo=record["tempo"], tracks=asks)
     if given:
         missing = empty(plan)

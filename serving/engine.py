@@ -10,8 +10,8 @@ from symusic import Score
 
 from models.batching import Batcher, Busy, Ticket
 from models.bundle import Bundle
-from models.choosing import best, drafts
-from models.compose import BarAsk, Composition, Take, cell_asks, requests_of, track_asks
+from models.choosing import drafts
+from models.compose import BarAsk, Composition, Take, cell_asks, requests_of, takes_of, track_asks
 from models.fill import ContractBroken, plan_of
 from models.labels import Labels
 from models.locks import Locks
@@ -75,8 +75,7 @@ class Engine:
             requests = drafts(requests_of(self.tokenizer, asked), asked.best_of)
             for request in requests:
                 tickets.append(self.batcher.submit(request, DEADLINE_S))  # what is queued when one is refused must be cancelled
-            written = [ticket.result() for ticket in tickets]
-            takes = [Take(written[i].score, len(written[i].ids), requests[i].seed) for i in best(requests, [filled.score for filled in written], asked.best_of, self.bundle.rewards)]
+            takes = takes_of(requests, [ticket.result() for ticket in tickets], asked.best_of, self.bundle.rewards)
         except ContractBroken:
             raise
         except Busy as error:

@@ -41,22 +41,10 @@ def test_serving_code_loads_no_training_library() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
-def loaded_by(path: str, seen: set[str]) -> set[str]:
-    """Our files that are loaded with a file: imports at the top of modules, directly or not."""
-    seen.add(path)
-    for node in ast.parse((ROOT / path).read_text()).body:
-        modules = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)] if isinstance(node, ast.ImportFrom) and node.module else [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        for module in modules:
-            found = module.replace(".", "/") + ".py"
-            if (ROOT / found).is_file() and found not in seen:
-                loaded_by(found, seen)
-    return seen
-
-
 def test_what_is_left_out_of_the_image_is_not_loaded_by_the_service() -> None:
     from pipelines.package import TRAINING_ONLY
 
-    loaded = loaded_by("serving/service.py", set())
+    loaded = code_of("serving/service.py", lazily=False)
     assert {"models/rewards.py", "models/bundle.py", "monitoring/drift.py"} <= loaded
     assert not loaded & set(TRAINING_ONLY)
     assert all((ROOT / path).is_file() for path in TRAINING_ONLY), "a file of that list is gone"
@@ -76,16 +64,16 @@ def test_every_dvc_stage_has_a_file_of_its_name() -> None:
 PLUMBING = {"pipelines/params.py", "pipelines/files.py", "pipelines/tracking.py", "pipelines/progress.py"}  # change how a stage runs, not what it computes
 
 
-def code_of(path: str, seen: set[str] | None = None) -> set[str]:
-    """Our files that a file imports, directly or not."""
-    seen = seen if seen is not None else set()
-    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+def code_of(path: str, seen: set[str] | None = None, lazily: bool = True) -> set[str]:
+    """Our files that a file imports, directly or not; not `lazily`: only those that are loaded with it, by imports at the top of modules."""
+    seen, tree = seen if seen is not None else set(), ast.parse((ROOT / path).read_text())
+    for node in ast.walk(tree) if lazily else tree.body:
         if isinstance(node, ast.ImportFrom) and node.module:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
             for found in (name.replace(".", "/") + ".py" for name in names):
                 if (ROOT / found).is_file() and found not in seen | PLUMBING:
                     seen.add(found)
-                    code_of(found, seen)
+                    code_of(found, seen, lazily)
     return seen
 
 
