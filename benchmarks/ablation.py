@@ -1,6 +1,8 @@
-"""What each data knob is worth: the starter network trained from nothing for the same short number of steps, one thing changed at a time.
+"""What each data knob is worth: the starter network trained from nothing for the same short number of steps,
+one thing changed at a time.
 
-Nats per note of the valid split over all pieces, of the rarest collection, and of regions to fill (4 bars; harmonising).
+Nats per note of the valid split over all pieces, of the rarest collection, and of regions to fill (4 bars;
+harmonising).
 """
 
 import argparse
@@ -11,13 +13,13 @@ from typing import Any
 import torch
 
 from benchmarks import report, short_runs
-from models.network import Network, sized
-from models.scoring import nats_per_note, piece_nats
-from models.shards import Shard
-from models.tasks import cases_of, network_nats
-from models.tokens import load_tokenizer
-from models.windows import Augmentation, Mixture, WindowDataset, piece_weights
-from pipelines.params import load_params
+from models.judge.tasks import cases_of, network_nats
+from models.network.decoder import Network, sized
+from models.network.likelihood import nats_per_note, piece_nats
+from models.tokens.build import load_tokenizer
+from models.tokens.shards import Shard
+from models.tokens.windows import Augmentation, Mixture, WindowDataset, piece_weights
+from pipelines.running.params import load_params
 
 TOKENS = Path("data/tokens")
 
@@ -43,7 +45,9 @@ SETTINGS = (
     Setting("a fifth of the sequences stretched", stretch=0.2),
     Setting("collections nearer to each other (temperature 0.5)", collection_temperature=0.5),
     Setting("rare styles and dances more often (0.5)", rare_labels=0.5),
-    Setting("whole pieces only, no regions", mixture={"whole": 1.0, "span": 0.0, "tracks": 0.0, "rectangle": 0.0}),
+    Setting(
+        "whole pieces only, no regions", mixture={"whole": 1.0, "span": 0.0, "tracks": 0.0, "rectangle": 0.0}
+    ),
     Setting("mostly regions", mixture={"whole": 0.2, "span": 0.4, "tracks": 0.2, "rectangle": 0.2}),
 )
 
@@ -57,19 +61,38 @@ def main() -> None:
     collections = [record["collection"] for record in valid.records]
     rarest = min(set(collections), key=collections.count)
     context = params.network.context
-    tasks = {task: cases_of(valid, tokenizer, task, count=80, seed=1, context=context) for task in ("infill 4 bars", "harmonise")}
+    tasks = {
+        task: cases_of(valid, tokenizer, task, count=80, seed=1, context=context)
+        for task in ("infill 4 bars", "harmonise")
+    }
     rows: list[dict[str, Any]] = []
     for setting in SETTINGS:
         torch.manual_seed(setting.seed)
         network = Network(sized("small", vocabulary=len(tokenizer), context=context))
         weights = piece_weights(train, setting.collection_temperature, setting.rare_labels)
-        data = WindowDataset(train, tokenizer, context, Augmentation(setting.transpose, setting.stretch, controls=False), Mixture(**(setting.mixture or params.pretrain.mixture.model_dump())), setting.seed, 0, steps * short_runs.BATCH, weights)
+        data = WindowDataset(
+            train,
+            tokenizer,
+            context,
+            Augmentation(setting.transpose, setting.stretch, controls=False),
+            Mixture(**(setting.mixture or params.pretrain.mixture.model_dump())),
+            setting.seed,
+            0,
+            steps * short_runs.BATCH,
+            weights,
+        )
         short_runs.train(network, data, steps)
         row: dict[str, Any] = {"setting": setting.name, "steps": steps}
-        for name, chosen in (("all", list(range(0, len(valid), 3))), (rarest, [i for i, c in enumerate(collections) if c == rarest])):
+        for name, chosen in (
+            ("all", list(range(0, len(valid), 3))),
+            (rarest, [i for i, c in enumerate(collections) if c == rarest]),
+        ):
             nats = piece_nats(network, tokenizer, [(valid.piece(i), valid.bar_starts(i)) for i in chosen])
             row[name] = round(nats_per_note(nats, [int(valid.records[i]["notes"]) for i in chosen]), 3)
-        row |= {task: round(float(network_nats(network, tokenizer, cases).sum()) / sum(c.notes for c in cases), 3) for task, cases in tasks.items()}
+        row |= {
+            task: round(float(network_nats(network, tokenizer, cases).sum()) / sum(c.notes for c in cases), 3)
+            for task, cases in tasks.items()
+        }
         rows.append(row)
         print(row, flush=True)
     report.write("ablation", rows, {})

@@ -1,7 +1,7 @@
 """JSB Chorales as sixteenth grids: loading, features of the past, longest matches in earlier music.
 
-A grid is int64 (T, 4): MIDI pitch of soprano, alto, tenor, bass at each sixteenth, -1 for a rest (Boulanger-Lewandowski et al. 2012, in
-the sixteenth form of Hadjeres et al. 2017). T: steps, B: pieces.
+A grid is int64 (T, 4): MIDI pitch of soprano, alto, tenor, bass at each sixteenth, -1 for a rest
+(Boulanger-Lewandowski et al. 2012, in the sixteenth form of Hadjeres et al. 2017). T: steps, B: pieces.
 """
 
 import json
@@ -15,7 +15,9 @@ LOWEST, HIGHEST = 30, 87  # MIDI pitches told apart: the data's 36-81 with a shi
 REST, START = 0, HIGHEST - LOWEST + 2  # tokens: 0 rest, 1.. pitches, START stands before the first step
 VOCABULARY = START  # tokens that can be written
 ORDER = (0, 3, 1, 2)  # voices of a step are decided as soprano, bass, alto, tenor
-KINDS = 4  # of matches: by the soprano, by all voices, by all voices and the step's soprano, by all voices and the step's soprano and bass
+# of matches: by the soprano, by all voices, by all voices and the step's soprano, by all voices and the
+# step's soprano and bass
+KINDS = 4
 DECIDED = (0, 0, 1, 2)  # voices of the step, in ORDER, that a kind looks at: it is shown to later voices only
 MATCHES = 2 * KINDS  # in the piece itself, then in the train pieces
 PHASE = 4  # a match must lie at the same sixteenth of the beat
@@ -27,7 +29,10 @@ BREAK = 99  # code of a move into or out of a rest
 def load(path: Path) -> dict[str, list[np.ndarray]]:
     """The benchmark's splits train, valid, test as grids."""
     data = json.loads(path.read_text())
-    return {split: [np.array(piece, dtype=np.int64) for piece in data[split]] for split in ("train", "valid", "test")}
+    return {
+        split: [np.array(piece, dtype=np.int64) for piece in data[split]]
+        for split in ("train", "valid", "test")
+    }
 
 
 def ages(grid: np.ndarray) -> np.ndarray:
@@ -48,7 +53,8 @@ def earlier(grid: np.ndarray) -> np.ndarray:
 
 
 def scale(grid: np.ndarray) -> np.ndarray:
-    """Share of each pitch class in what sounded before each step, float32 (T, 2, 12): in the whole piece and, fading, in about the last FADE steps."""
+    """Share of each pitch class in what sounded before each step, float32 (T, 2, 12): in the whole piece and,
+    fading, in about the last FADE steps."""
     sounding = np.zeros((len(grid), 12))
     for voice in range(4):
         pitched = np.flatnonzero(grid[:, voice] >= 0)
@@ -62,7 +68,8 @@ def scale(grid: np.ndarray) -> np.ndarray:
 
 
 def moves(grid: np.ndarray) -> np.ndarray:
-    """Moves from the step before, of the soprano, of all voices, of soprano and bass, one number each, int64 (T, 3): the same in every key.
+    """Moves from the step before, of the soprano, of all voices, of soprano and bass, one number each, int64
+    (T, 3): the same in every key.
 
     A move is in semitones, BREAK into or out of a rest, -BREAK at the first step (alike in all pieces).
     """
@@ -73,7 +80,8 @@ def moves(grid: np.ndarray) -> np.ndarray:
 
 @dataclass
 class Past:
-    """Music to look for matches in, its pieces in a row, each filled up to whole beats: grid (N, 4), moves (N, 3), piece index (N,)."""
+    """Music to look for matches in, its pieces in a row, each filled up to whole beats: grid (N, 4), moves
+    (N, 3), piece index (N,)."""
 
     grid: np.ndarray
     moves: np.ndarray
@@ -81,25 +89,47 @@ class Past:
 
     @classmethod
     def of(cls, grids: Sequence[np.ndarray]) -> "Past":
-        fill = [-len(grid) % PHASE + PHASE for grid in grids]  # at least a beat, so that no match runs into the next piece
-        padded = [np.pad(grid, ((0, n), (0, 0)), constant_values=-1) for grid, n in zip(grids, fill, strict=True)]
-        codes = [np.pad(moves(grid), ((0, n), (0, 0)), constant_values=2**40) for grid, n in zip(grids, fill, strict=True)]
-        return cls(np.concatenate(padded), np.concatenate(codes), np.repeat(np.arange(len(grids)), [len(grid) for grid in padded]))
+        fill = [
+            -len(grid) % PHASE + PHASE for grid in grids
+        ]  # at least a beat, so that no match runs into the next piece
+        padded = [
+            np.pad(grid, ((0, n), (0, 0)), constant_values=-1) for grid, n in zip(grids, fill, strict=True)
+        ]
+        codes = [
+            np.pad(moves(grid), ((0, n), (0, 0)), constant_values=2**40)
+            for grid, n in zip(grids, fill, strict=True)
+        ]
+        return cls(
+            np.concatenate(padded),
+            np.concatenate(codes),
+            np.repeat(np.arange(len(grids)), [len(grid) for grid in padded]),
+        )
 
 
-def longest_matches(grid: np.ndarray, past: Past, *, own: bool, exclude: int = -1) -> tuple[np.ndarray, np.ndarray]:
-    """For each step, what followed the longest run of moves in `past` that ends like the steps before it (PPM*, Cleary & Teahan 1997).
+def longest_matches(
+    grid: np.ndarray, past: Past, *, own: bool, exclude: int = -1
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each step, what followed the longest run of moves in `past` that ends like the steps before it
+    (PPM*, Cleary & Teahan 1997).
 
-    Returns pitches (T, KINDS, 4), -2 where there is no match, and lengths in steps (T, KINDS); the soprano's run breaks ties between those of
-    all voices, and the reverse. The pitches are moved to the soprano's (or the bass's, if it rests) present height. With `own`, `past` is
-    the grid itself and only steps before the present are looked at; otherwise piece `exclude` is passed over.
+    Returns pitches (T, KINDS, 4), -2 where there is no match, and lengths in steps (T, KINDS); the soprano's
+    run breaks ties between those of all voices, and the reverse. The pitches are moved to the soprano's (or
+    the bass's, if it rests) present height. With `own`, `past` is the grid itself and only steps before the
+    present are looked at; otherwise piece `exclude` is passed over.
     """
     here = moves(grid)
-    pitches, lengths = np.full((len(grid), KINDS, 4), -2, dtype=np.int64), np.zeros((len(grid), KINDS), dtype=np.int64)
-    there = [[np.ascontiguousarray(past.moves[phase::PHASE, code]) for code in range(3)] for phase in range(PHASE)]
+    pitches, lengths = (
+        np.full((len(grid), KINDS, 4), -2, dtype=np.int64),
+        np.zeros((len(grid), KINDS), dtype=np.int64),
+    )
+    there = [
+        [np.ascontiguousarray(past.moves[phase::PHASE, code]) for code in range(3)] for phase in range(PHASE)
+    ]
     following = [*there[1:], [np.append(code[1:], 0) for code in there[0]]]  # of the position after
     usable = (past.piece[::PHASE] != exclude).astype(np.int64)
-    runs = np.zeros((2, len(usable)), dtype=np.int64)  # [soprano or all, k]: steps matched up to position PHASE * k + phase
+    runs = np.zeros(
+        (2, len(usable)), dtype=np.int64
+    )  # [soprano or all, k]: steps matched up to position PHASE * k + phase
     for t in range(1, len(grid)):
         phase = (t - 1) % PHASE
         if phase == 0:
@@ -111,7 +141,12 @@ def longest_matches(grid: np.ndarray, past: Past, *, own: bool, exclude: int = -
         if seen.stop == 0:
             continue
         soprano, chord = (runs[0] * 1024 + runs[1]) * usable, (runs[1] * 1024 + runs[0]) * usable
-        scores = (soprano, chord, chord * (following[phase][0] == here[t, 0]), chord * (following[phase][2] == here[t, 2]))
+        scores = (
+            soprano,
+            chord,
+            chord * (following[phase][0] == here[t, 0]),
+            chord * (following[phase][2] == here[t, 2]),
+        )
         for kind, score in enumerate(scores):
             k = int(score[seen].argmax())
             length = int(runs[min(kind, 1), k])

@@ -1,6 +1,8 @@
-"""A network over sixteenth grids: the repository's Llama layers over steps, a small head over the voices of a step.
+"""A network over sixteenth grids: the repository's Llama layers over steps, a small head over the voices of a
+step.
 
-B: pieces, T: steps, D: width, V: vocabulary, K: numbers in a table of the head, v: voices decided in the order of ORDER.
+B: pieces, T: steps, D: width, V: vocabulary, K: numbers in a table of the head, v: voices decided in the
+order of ORDER.
 """
 
 from collections.abc import Sequence
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.jsb_grid import DECIDED, KINDS, LOWEST, MATCHES, ORDER, REST, START, VOCABULARY, Piece
-from models.network import Layer, NetworkConfig, rotary_table
+from models.network.decoder import Layer, NetworkConfig, rotary_table
 
 REACH = 13  # semitones; larger intervals share one entry
 NEAR = 2 * REACH + 2  # entries of an interval table: -REACH .. REACH, and none
@@ -63,7 +65,11 @@ def collate(pieces: list[Piece], shifts: list[int]) -> Batch:
     B, T = len(pieces), max(len(piece.grid) for piece in pieces)
     target, age = np.zeros((B, T, 4), dtype=np.int64), np.zeros((B, T, 4), dtype=np.int64)
     present, earlier = np.full((B, T, 4), START), np.full((B, T, 4), NONE)
-    match, length, counted = np.full((B, T, MATCHES, 4), NONE), np.zeros((B, T, MATCHES), dtype=np.int64), np.zeros((B, T, 4), dtype=bool)
+    match, length, counted = (
+        np.full((B, T, MATCHES, 4), NONE),
+        np.zeros((B, T, MATCHES), dtype=np.int64),
+        np.zeros((B, T, 4), dtype=bool),
+    )
     scale = np.zeros((B, T, 2, 12), dtype=np.float32)
     for b, (piece, shift) in enumerate(zip(pieces, shifts, strict=True)):
         n = len(piece.grid)
@@ -74,12 +80,25 @@ def collate(pieces: list[Piece], shifts: list[int]) -> Batch:
         match[b, :n] = tokens(piece.match, shift)
         length[b, :n], counted[b, :n, : piece.learned] = length_class(piece.match_length), True
     t = torch.from_numpy
-    return Batch(t(target), t(present), t(earlier), t(age), torch.arange(T), t(match), t(length), t(scale), torch.tensor(shifts), t(counted))
+    return Batch(
+        t(target),
+        t(present),
+        t(earlier),
+        t(age),
+        torch.arange(T),
+        t(match),
+        t(length),
+        t(scale),
+        torch.tensor(shifts),
+        t(counted),
+    )
 
 
 def length_class(steps: np.ndarray) -> np.ndarray:
     """Match length in steps to a class: 0 none, then 1 to 3 steps, then half octaves from 4."""
-    return np.where(steps > 0, np.clip(np.floor(2 * np.log2(np.maximum(steps, 2) / 4)) + 3, 1, LENGTHS - 1), 0).astype(np.int64)
+    return np.where(
+        steps > 0, np.clip(np.floor(2 * np.log2(np.maximum(steps, 2) / 4)) + 3, 1, LENGTHS - 1), 0
+    ).astype(np.int64)
 
 
 def interval(a: Tensor, b: Tensor) -> Tensor:
@@ -104,7 +123,9 @@ class Bag(nn.Module):
         index = torch.stack(columns, dim=-1) + self.offsets
         flat = index.flatten(0, -2)
         weight = F.dropout(torch.ones(flat.shape), self.dropout, self.training)
-        return F.embedding_bag(flat, self.embed, mode="sum", per_sample_weights=weight).view(*index.shape[:-1], -1)
+        return F.embedding_bag(flat, self.embed, mode="sum", per_sample_weights=weight).view(
+            *index.shape[:-1], -1
+        )
 
 
 def pitch_columns(token: Tensor) -> list[Tensor]:
@@ -149,11 +170,18 @@ class StepEmbedding(nn.Module):
         for token in (*batch.present.unbind(-1), *batch.earlier.unbind(-1)):
             columns += pitch_columns(token)
         for v in range(4):
-            columns += [batch.age[..., v].clamp(max=AGES - 1), interval(batch.present[..., v], batch.earlier[..., v])]
+            columns += [
+                batch.age[..., v].clamp(max=AGES - 1),
+                interval(batch.present[..., v], batch.earlier[..., v]),
+            ]
         columns += [gap_column(batch.present[..., a], batch.present[..., b]) for a, b in self.PAIRS]
-        columns += [(batch.step % cycle).expand(batch.shift.shape + batch.step.shape) for cycle in self.CYCLES]
+        columns += [
+            (batch.step % cycle).expand(batch.shift.shape + batch.step.shape) for cycle in self.CYCLES
+        ]
         columns += [(batch.shift[:, None] + 6).expand(batch.shift.shape + batch.step.shape)]
-        return self.project(F.dropout(self.bag(columns) + self.scale(loud(batch.scale)).float(), self.dropout, self.training))
+        return self.project(
+            F.dropout(self.bag(columns) + self.scale(loud(batch.scale)).float(), self.dropout, self.training)
+        )
 
 
 class Block(nn.Module):
@@ -173,7 +201,8 @@ class Block(nn.Module):
 
 
 class VoiceHead(nn.Module):
-    """Logits of each voice given the voices before it in ORDER: an absolute term and terms by interval, so that most of it moves with the key."""
+    """Logits of each voice given the voices before it in ORDER: an absolute term and terms by interval, so
+    that most of it moves with the key."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -181,8 +210,13 @@ class VoiceHead(nn.Module):
         self.width, self.dropout = width, shape.head_dropout
         self.split = nn.Linear(shape.width, 4 * width)
         decided = [[*PITCH_SIZES, NEAR, WIDE] * place for place in range(4)]
-        self.bags = nn.ModuleList(Bag([2, *sizes, *[NEAR, LENGTHS * 3] * len(shown(place))], width, 0.1, shape.column_dropout) for place, sizes in enumerate(decided))
-        self.blocks = nn.ModuleList(Block(width, shape.head_feed_forward, shape.head_dropout) for _ in range(shape.head_blocks))
+        self.bags = nn.ModuleList(
+            Bag([2, *sizes, *[NEAR, LENGTHS * 3] * len(shown(place))], width, 0.1, shape.column_dropout)
+            for place, sizes in enumerate(decided)
+        )
+        self.blocks = nn.ModuleList(
+            Block(width, shape.head_feed_forward, shape.head_dropout) for _ in range(shape.head_blocks)
+        )
         self.norm = nn.RMSNorm(width, eps=1e-6)
         self.scale = nn.Linear(24, width, bias=False)
         self.sizes = (VOCABULARY, 2, 13, NEAR, *(13,) * 6, MATCHES)
@@ -208,7 +242,11 @@ class VoiceHead(nn.Module):
             columns += [*pitch_columns(now), interval(now, batch.present[..., other]), gap_column(now, own)]
         columns += self._matches(batch, voice, decided)
         turned = (own[..., None] + torch.arange(12)) % 12  # from the voice's own pitch class upwards
-        x = x + self.bags[place](columns) + self.scale(loud(batch.scale.gather(-1, turned[:, :, None].expand(batch.scale.shape))))
+        x = (
+            x
+            + self.bags[place](columns)
+            + self.scale(loud(batch.scale.gather(-1, turned[:, :, None].expand(batch.scale.shape))))
+        )
         x = F.dropout(x, self.dropout, self.training)
         for block in self.blocks:
             x = block(x)
@@ -229,7 +267,9 @@ class VoiceHead(nn.Module):
         logits = absolute + classes[..., self.classes] + near.gather(-1, interval(pitch, own))  # (B, T, V)
         known = F.pad(loud(batch.scale).unflatten(-1, (2, 12)), (0, 1))[..., self.classes]  # (B, T, 2, V)
         logits = logits + (scale[..., None] * known).sum(2)
-        others = [batch.present[..., v, None] for v in range(4) if v != voice] + [batch.target[..., v, None] for v in decided]
+        others = [batch.present[..., v, None] for v in range(4) if v != voice] + [
+            batch.target[..., v, None] for v in decided
+        ]
         for table, other in zip(harmonic, others, strict=False):
             index = torch.where((other > REST) & (other < START) & (pitch > REST), (pitch - other) % 12, 12)
             logits = logits + table.gather(-1, index)
@@ -241,7 +281,9 @@ class VoiceHead(nn.Module):
 class GridNetwork(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        config = NetworkConfig(VOCABULARY, CONTEXT, shape.width, shape.layers, shape.heads, shape.feed_forward, shape.dropout)
+        config = NetworkConfig(
+            VOCABULARY, CONTEXT, shape.width, shape.layers, shape.heads, shape.feed_forward, shape.dropout
+        )
         layers = [Layer(config) for _ in range(shape.layers)]
         for layer in layers:
             for module in layer.modules():
@@ -271,5 +313,7 @@ class GridNetwork(nn.Module):
     def losses(self, batch: Batch) -> Tensor:
         """Nats of each slot (B, T, 4); 0 where not counted."""
         logits = self(batch)
-        nats = F.cross_entropy(logits.flatten(0, 2), batch.target.flatten(), reduction="none").view(batch.target.shape)
+        nats = F.cross_entropy(logits.flatten(0, 2), batch.target.flatten(), reduction="none").view(
+            batch.target.shape
+        )
         return nats * batch.counted

@@ -1,4 +1,5 @@
-"""Other music as sixteenth grids for the open track, without whatever shares a tune with the benchmark's valid and test pieces."""
+"""Other music as sixteenth grids for the open track, without whatever shares a tune with the benchmark's
+valid and test pieces."""
 
 import csv
 from collections import Counter
@@ -10,8 +11,8 @@ import pyarrow.parquet as pq
 from symusic import Score
 
 from benchmarks.jsb_grid import MATCHES, Piece, ages, earlier, scale
-from music.score import note_array
-from music.similarity import ngram_codes
+from music.analysis.similarity import ngram_codes
+from music.score.form import note_array
 
 NGRAM, CONTAINMENT = 7, 0.4  # params.yaml: prepare.family_ngram, prepare.family_containment
 MAPPED = 0.25  # containment from which jsb_to_bwv.tsv names a piece's file
@@ -22,14 +23,21 @@ MELODIES = ("essen",)
 
 
 def tune_grams(pitch: np.ndarray) -> np.ndarray:
-    """Interval n-grams of a voice (T,) at sixteenth steps, -1 rest: repeated notes, which a grid does not tell from held ones, are joined."""
+    """Interval n-grams of a voice (T,) at sixteenth steps, -1 rest: repeated notes, which a grid does not
+    tell from held ones, are joined."""
     step = np.diff(pitch[pitch >= 0])
     return ngram_codes([np.clip(step[step != 0], -24, 24) + 24], NGRAM)
 
 
 def related(voice: np.ndarray, tunes: Sequence[np.ndarray]) -> bool:
-    """Whether n-grams of a voice and of any tune overlap by CONTAINMENT of the smaller set: one tune family."""
-    return any(len(tune) and len(voice) and len(np.intersect1d(voice, tune, assume_unique=True)) >= CONTAINMENT * min(len(voice), len(tune)) for tune in tunes)
+    """Whether n-grams of a voice and of any tune overlap by CONTAINMENT of the smaller set: one tune
+    family."""
+    return any(
+        len(tune)
+        and len(voice)
+        and len(np.intersect1d(voice, tune, assume_unique=True)) >= CONTAINMENT * min(len(voice), len(tune))
+        for tune in tunes
+    )
 
 
 def free_of_leaks(grids: Sequence[np.ndarray], train: Sequence[np.ndarray]) -> list[int]:
@@ -39,9 +47,12 @@ def free_of_leaks(grids: Sequence[np.ndarray], train: Sequence[np.ndarray]) -> l
 
 
 def voices_of(midi: bytes) -> np.ndarray:
-    """Top notes of each track at sixteenth steps from the first onset, int64 (T, tracks), -1 rest, highest track first."""
+    """Top notes of each track at sixteenth steps from the first onset, int64 (T, tracks), -1 rest, highest
+    track first."""
     score = Score.from_midi(midi)
-    lines = [note_array(track).astype(float) for track in score.tracks if len(track.notes) and not track.is_drum]
+    lines = [
+        note_array(track).astype(float) for track in score.tracks if len(track.notes) and not track.is_drum
+    ]
     if not lines:
         return np.zeros((0, 0), dtype=np.int64)
     steps = 4 / score.tpq
@@ -57,7 +68,8 @@ def voices_of(midi: bytes) -> np.ndarray:
 
 
 def four_voices(voices: np.ndarray) -> np.ndarray | None:
-    """Top, bottom and the two busiest inner tracks (T, 4), or one melody as soprano; each brought into its voice's range by octaves, else None."""
+    """Top, bottom and the two busiest inner tracks (T, 4), or one melody as soprano; each brought into its
+    voice's range by octaves, else None."""
     count = voices.shape[1]
     if len(voices) < SHORTEST or count in (0, 2, 3):
         return None
@@ -75,19 +87,30 @@ def _into_range(voice: np.ndarray, low: int, high: int) -> np.ndarray:
     if not len(sounding):
         return voice
     voice = np.where(voice >= 0, voice + 12 * round(((low + high) / 2 - sounding.mean()) / 12), -1)
-    voice = np.where((voice >= 0) & (voice > high), voice - 12 * np.ceil((voice - high) / 12).astype(np.int64), voice)
-    return np.where((voice >= 0) & (voice < low), voice + 12 * np.ceil((low - voice) / 12).astype(np.int64), voice)
+    voice = np.where(
+        (voice >= 0) & (voice > high), voice - 12 * np.ceil((voice - high) / 12).astype(np.int64), voice
+    )
+    return np.where(
+        (voice >= 0) & (voice < low), voice + 12 * np.ceil((low - voice) / 12).astype(np.int64), voice
+    )
 
 
 def held_out_files(table: Path) -> set[str]:
     """Names of music21's files of valid and test pieces."""
     with table.open(newline="", encoding="utf-8") as handle:
         rows = list(csv.DictReader(handle, delimiter="\t"))
-    return {row["best_music21"] for row in rows if row["split"] in ("valid", "test") and float(row["containment"]) >= MAPPED}
+    return {
+        row["best_music21"]
+        for row in rows
+        if row["split"] in ("valid", "test") and float(row["containment"]) >= MAPPED
+    }
 
 
-def other_music(ingested: Path, table: Path, held_out: Sequence[np.ndarray], collections: Sequence[str]) -> tuple[list[np.ndarray], Counter[str]]:
-    """Grids of ingested pieces that are neither valid or test pieces nor of their tune families, and counts of what was kept and left out."""
+def other_music(
+    ingested: Path, table: Path, held_out: Sequence[np.ndarray], collections: Sequence[str]
+) -> tuple[list[np.ndarray], Counter[str]]:
+    """Grids of ingested pieces that are neither valid or test pieces nor of their tune families, and counts
+    of what was kept and left out."""
     files = held_out_files(table)
     tunes = [tune_grams(grid[:, 0]) for grid in held_out]
     grids: list[np.ndarray] = []
@@ -109,4 +132,15 @@ def other_music(ingested: Path, table: Path, held_out: Sequence[np.ndarray], col
 
 def melodies(grids: Sequence[np.ndarray]) -> list[Piece]:
     """Features of melodies: of the soprano alone, no matches looked for."""
-    return [Piece(grid, ages(grid), earlier(grid), np.full((len(grid), MATCHES, 4), -2), np.zeros((len(grid), MATCHES), dtype=np.int64), scale(grid), 1) for grid in grids]
+    return [
+        Piece(
+            grid,
+            ages(grid),
+            earlier(grid),
+            np.full((len(grid), MATCHES, 4), -2),
+            np.zeros((len(grid), MATCHES), dtype=np.int64),
+            scale(grid),
+            1,
+        )
+        for grid in grids
+    ]

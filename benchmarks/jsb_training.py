@@ -12,16 +12,21 @@ from torch import Tensor
 
 from benchmarks.jsb_grid import Piece
 from benchmarks.jsb_model import GridNetwork, Shape, collate
-from models.optimizer import MuonAdamW
+from models.network.optimizer import MuonAdamW
 
 BATCH = 8  # pieces
 CHUNK = 64  # pieces sorted by length together, so that batches hold little padding
-KEYS = tuple(range(-6, 6))  # transpositions, semitones: drawn from in training, all twelve mixed in evaluation; 0 is the piece as written
+KEYS = tuple(
+    range(-6, 6)
+    # transpositions, semitones: drawn from in training, all twelve mixed in evaluation; 0 is the piece as
+    # written
+)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained. Rates are peaks of a cosine to zero that ends with the minutes or the epochs, whichever come first."""
+    """How a network is trained. Rates are peaks of a cosine to zero that ends with the minutes or the epochs,
+    whichever come first."""
 
     minutes: float
     epochs: float
@@ -44,19 +49,35 @@ def batches(pieces: Sequence[Piece], rng: np.random.Generator) -> Iterator[list[
         yield groups[i]
 
 
-def train(pieces: Sequence[Piece], recipe: Recipe, seed: int, shape: Shape | None = None, start: GridNetwork | None = None) -> GridNetwork:
+def train(
+    pieces: Sequence[Piece],
+    recipe: Recipe,
+    seed: int,
+    shape: Shape | None = None,
+    start: GridNetwork | None = None,
+) -> GridNetwork:
     """A trained network; `start` is gone on from."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     network = GridNetwork(shape or Shape()) if start is None else copy.deepcopy(start)
     mean = copy.deepcopy(network).eval()
-    optimiser = MuonAdamW(network, matrix_rate=recipe.matrix_rate, rate=recipe.rate, weight_decay=recipe.weight_decay)
+    optimiser = MuonAdamW(
+        network, matrix_rate=recipe.matrix_rate, rate=recipe.rate, weight_decay=recipe.weight_decay
+    )
     steps_per_epoch, begun, step = math.ceil(len(pieces) / BATCH), time.monotonic(), 0
     while True:
         for batch in batches(pieces, rng):
-            done = max(step / (recipe.epochs * steps_per_epoch), (time.monotonic() - begun) / 60 / recipe.minutes)
+            done = max(
+                step / (recipe.epochs * steps_per_epoch), (time.monotonic() - begun) / 60 / recipe.minutes
+            )
             if done >= 1:
-                print(f"seed {seed}: {step} steps, {step / steps_per_epoch:.1f} epochs, {(time.monotonic() - begun) / 60:.1f} minutes", flush=True)
+                print(
+                    (
+                        f"seed {seed}: {step} steps, {step / steps_per_epoch:.1f} epochs, "
+                        f"{(time.monotonic() - begun) / 60:.1f} minutes"
+                    ),
+                    flush=True,
+                )
                 return mean
             optimiser.scale_rates(min(1.0, done / recipe.warmup) * 0.5 * (1 + math.cos(math.pi * done)))
             loss = _loss(network.train(), batch, rng)
@@ -96,7 +117,8 @@ def nats_by_key(network: GridNetwork, pieces: Sequence[Piece], keys: Sequence[in
 
 
 def mixed(nats: Tensor) -> Tensor:
-    """Nats (T, 4) of the even mixture of distributions (K, T, 4): the mean of the probabilities of each slot."""
+    """Nats (T, 4) of the even mixture of distributions (K, T, 4): the mean of the probabilities of each
+    slot."""
     return math.log(len(nats)) - torch.logsumexp(-nats, dim=0)
 
 

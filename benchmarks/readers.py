@@ -1,5 +1,6 @@
-"""Which reader is right. MusicXML: partitura and verovio against music21, note by note (onset, duration, pitch; ties merged), on every
-tenth Bach file of the corpus. ABC: notes that cross a barline in tunes with an upbeat, with the upbeat restored and without.
+"""Which reader is right. MusicXML: partitura and verovio against music21, note by note (onset, duration,
+pitch; ties merged), on every tenth Bach file of the corpus. ABC: notes that cross a barline in tunes with an
+upbeat, with the upbeat restored and without.
 
 Needs the `dev` extra (verovio).
 """
@@ -17,9 +18,9 @@ from music21 import converter
 from symusic import Score
 
 from benchmarks import report
-from music import abc
-from music.readers import quiet_stdout
-from music.score import bar_table, normalise, note_array
+from music.reading import abc
+from music.reading.files import quiet_stdout
+from music.score.form import bar_table, normalise, note_array
 
 Notes = set[tuple[int, int, int]]
 GRID = 24  # ticks a quarter
@@ -27,14 +28,25 @@ GRID = 24  # ticks a quarter
 
 def by_music21(path: Path) -> Notes:
     score: Any = converter.parse(path)
-    return {(round(float(n.offset) * GRID), round(float(n.quarterLength) * GRID), pitch.midi) for part in score.parts for n in part.stripTies().flatten().notes for pitch in n.pitches}
+    return {
+        (round(float(n.offset) * GRID), round(float(n.quarterLength) * GRID), pitch.midi)
+        for part in score.parts
+        for n in part.stripTies().flatten().notes
+        for pitch in n.pitches
+    }
 
 
 def by_partitura(path: Path) -> Notes:
     notes: Notes = set()
     for part in partitura.load_score(str(path)).parts:
         for row in part.note_array():
-            notes.add((round(float(row["onset_quarter"]) * GRID), round(float(row["duration_quarter"]) * GRID), int(row["pitch"])))
+            notes.add(
+                (
+                    round(float(row["onset_quarter"]) * GRID),
+                    round(float(row["duration_quarter"]) * GRID),
+                    int(row["pitch"]),
+                )
+            )
     return notes
 
 
@@ -42,7 +54,12 @@ def by_verovio(path: Path) -> Notes:
     toolkit = verovio.toolkit(True)
     toolkit.loadFile(str(path))
     score = Score.from_midi(base64.b64decode(toolkit.renderToMIDI()))
-    return {(round(o / score.tpq * GRID), round(d / score.tpq * GRID), int(p)) for track in score.tracks if len(track.notes) for o, d, p in note_array(track).tolist()}
+    return {
+        (round(o / score.tpq * GRID), round(d / score.tpq * GRID), int(p))
+        for track in score.tracks
+        if len(track.notes)
+        for o, d, p in note_array(track).tolist()
+    }
 
 
 def from_zero(notes: Notes) -> Notes:
@@ -79,12 +96,30 @@ def main() -> None:
         begin = time.perf_counter()
         found = {path: from_zero(read(path)) for path in files}
         seconds = (time.perf_counter() - begin) / len(files)
-        agreement = [len(found[path] & reference[path]) / len(found[path] | reference[path]) for path in files]
-        rows.append({"reader": name, "files": len(files), "notes agreeing": f"{sum(agreement) / len(files):.1%}", "files identical": f"{sum(a == 1 for a in agreement) / len(files):.1%}", "ms a file": round(1000 * seconds)})
+        agreement = [
+            len(found[path] & reference[path]) / len(found[path] | reference[path]) for path in files
+        ]
+        rows.append(
+            {
+                "reader": name,
+                "files": len(files),
+                "notes agreeing": f"{sum(agreement) / len(files):.1%}",
+                "files identical": f"{sum(a == 1 for a in agreement) / len(files):.1%}",
+                "ms a file": round(1000 * seconds),
+            }
+        )
     upbeats = []
     for name, restore in (("upbeat restored", True), ("upbeat left out", False)):
         tunes, share = crossing_share(restore)
-        upbeats.append({"reader": f"abc2midi, {name}", "files": tunes, "notes agreeing": f"{share:.2%} of notes cross a barline", "files identical": "", "ms a file": ""})
+        upbeats.append(
+            {
+                "reader": f"abc2midi, {name}",
+                "files": tunes,
+                "notes agreeing": f"{share:.2%} of notes cross a barline",
+                "files identical": "",
+                "ms a file": "",
+            }
+        )
     report.write("readers", [*rows, *upbeats], {})
 
 

@@ -1,4 +1,5 @@
-"""Short trainings of the starter network that differ in one thing: what the comparisons of knobs, formats and optimisers share."""
+"""Short trainings of the starter network that differ in one thing: what the comparisons of knobs, formats and
+optimisers share."""
 
 import time
 from collections.abc import Callable
@@ -7,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from models.network import Network
-from models.optimizer import MuonAdamW
-from models.training import IGNORED, best_precision, learning_rate_factor
+from models.network.decoder import Network
+from models.network.optimizer import MuonAdamW
+from models.network.training import IGNORED, best_precision, learning_rate_factor
 
 BATCH, WARMUP, MATRIX_RATE, RATE, DECAY, CLIP = 8, 0.05, 0.02, 0.003, 0.1, 1.0  # the starter profile's
 Optimiser = Callable[[Network], torch.optim.Optimizer]
@@ -19,8 +20,15 @@ def muon(network: Network) -> torch.optim.Optimizer:
     return MuonAdamW(network, matrix_rate=MATRIX_RATE, rate=RATE, weight_decay=DECAY)
 
 
-def train(network: Network, data: Dataset[tuple[Tensor, Tensor]], steps: int, optimiser_of: Optimiser = muon, scale: float = 1.0) -> float:
-    """Train in place for `steps` batches of `data`; `scale`: of the learning rates. Returns seconds a step."""
+def train(
+    network: Network,
+    data: Dataset[tuple[Tensor, Tensor]],
+    steps: int,
+    optimiser_of: Optimiser = muon,
+    scale: float = 1.0,
+) -> float:
+    """Train in place for `steps` batches of `data`; `scale`: of the learning rates. Returns seconds a
+    step."""
     optimiser = optimiser_of(network)
     peaks = [group["lr"] * scale for group in optimiser.param_groups]
     bf16 = best_precision() == "bf16-mixed"

@@ -1,4 +1,5 @@
-"""Write the tables of README.md and docs/ from reports/benchmarks/*.json and reports/metrics.json, between their markers; no figure is typed by hand.
+"""Write the tables of README.md and docs/ from reports/benchmarks/*.json and reports/metrics.json, between
+their markers; no figure is typed by hand.
 
 `python -m benchmarks.tables` rewrites; with `--check` it fails where a page differs.
 """
@@ -10,21 +11,34 @@ from pathlib import Path
 
 from benchmarks import report
 
-PAGES = (Path("README.md"), Path("docs/finetune.md"), Path("docs/editing.md"), Path("docs/recommend.md"), Path("docs/align.md"), *sorted(Path("docs/decisions").glob("*.md")))
+PAGES = (
+    Path("README.md"),
+    Path("docs/finetune.md"),
+    Path("docs/editing.md"),
+    Path("docs/recommend.md"),
+    Path("docs/align.md"),
+    *sorted(Path("docs/decisions").glob("*.md")),
+)
 
 
 def benchmark_table(script: str) -> str:
-    """The table of one script, with its command, machine and date under it; nothing where it has not been run."""
+    """The table of one script, with its command, machine and date under it; nothing where it has not been
+    run."""
     if not (report.FOLDER / f"{script}.json").exists():
         return f"Not measured yet: `python -m benchmarks.{script}`."
     result = json.loads((report.FOLDER / f"{script}.json").read_text())
-    missed = [f"{name} {row['value']} (target {row['op']} {row['target']})" for name, row in result["targets"].items() if not row["met"]]
+    missed = [
+        f"{name} {row['value']} (target {row['op']} {row['target']})"
+        for name, row in result["targets"].items()
+        if not row["met"]
+    ]
     under = f"`{result['command']}`, {result['date']}, {result['machine']}."
     return f"{report.table(result['rows'])}\n\n{under}" + (f" Missed: {'; '.join(missed)}." if missed else "")
 
 
 def rewritten(text: str) -> str:
     """A page with every `<!-- table: script -->` block filled."""
+
     def fill(match: re.Match[str]) -> str:
         return f"<!-- table: {match[1]} -->\n{benchmark_table(match[1])}\n<!-- end -->"
 

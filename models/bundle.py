@@ -15,20 +15,40 @@ from safetensors import safe_open
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file
 
-from models.catalogue import Catalogue
-from models.embedding import Encoder
-from models.errors import BundleError
-from models.labelling import Labeller, load_judges
-from models.network import Network, NetworkConfig
-from models.onnx_decoder import OnnxDecoder
-from models.recommender import Recommender
-from models.rewarding import load_rewards
-from models.rewards import Rewards
-from models.tokens import CellTokenizer, load_tokenizer
-from music.similarity import RunIndex
+from models.align.rewards import Rewards
+from models.align.rewards_file import load_rewards
+from models.decoding.onnx_decoder import OnnxDecoder
+from models.find.catalogue import Catalogue
+from models.find.embedding import Encoder
+from models.find.recommender import Recommender
+from models.judge.style_classifier import Labeller, load_judges
+from models.network.decoder import Network, NetworkConfig
+from models.tokens.build import load_tokenizer
+from models.tokens.tokenizer import CellTokenizer
+from music.analysis.similarity import RunIndex
 
-MANIFEST, FORMAT = "bundle.json", 4
-FILES = ("model.safetensors", "decoder.onnx", "config.json", "tokenizer.json", "profile.json", "melodies.safetensors", "judges.safetensors", "rewards.safetensors", "encoder.safetensors", "catalogue.safetensors", "recommender.safetensors", "evaluation.json", "lineage.json", "MODEL_CARD.md")
+
+class BundleError(ValueError):
+    """A bundle that cannot be used; the message says what to do."""
+
+
+MANIFEST, FORMAT = "bundle.json", 5
+FILES = (
+    "model.safetensors",
+    "decoder.onnx",
+    "config.json",
+    "tokenizer.json",
+    "profile.json",
+    "melodies.safetensors",
+    "judges.safetensors",
+    "rewards.safetensors",
+    "encoder.safetensors",
+    "catalogue.safetensors",
+    "recommender.safetensors",
+    "evaluation.json",
+    "lineage.json",
+    "MODEL_CARD.md",
+)
 
 
 def file_digests(folder: Path, names: Iterable[str] = FILES) -> dict[str, str]:
@@ -48,14 +68,20 @@ def seal(folder: Path) -> str:
     """Write the manifest of a finished bundle and return its digest."""
     files = file_digests(folder)
     digest = digest_of(files)
-    (folder / MANIFEST).write_text(json.dumps({"format": FORMAT, "digest": digest, "files": files}, indent=1) + "\n")
+    (folder / MANIFEST).write_text(
+        json.dumps({"format": FORMAT, "digest": digest, "files": files}, indent=1) + "\n"
+    )
     return digest
 
 
 def save_melodies(path: Path, lines: list[np.ndarray], owners: list[int], pieces: list[str]) -> None:
     """Interval codes of the training melodies, int8, and the piece each belongs to."""
     cuts = np.cumsum([len(line) for line in lines])[:-1].astype(np.int64)
-    arrays = {"intervals": np.concatenate(lines).astype(np.int8), "cuts": cuts, "owners": np.array(owners, dtype=np.int32)}
+    arrays = {
+        "intervals": np.concatenate(lines).astype(np.int8),
+        "cuts": cuts,
+        "owners": np.array(owners, dtype=np.int32),
+    }
     save_arrays(arrays, path, metadata={"pieces": json.dumps(pieces)})
 
 
@@ -90,11 +116,13 @@ class Bundle:
         return network.eval()
 
     def decoder(self, slots: int, threads: int | None = None) -> OnnxDecoder:
-        """A back end of decoding with room for `slots` sequences; 8-bit where `evaluate` found that good enough. threads: default of `decoding_threads`."""
+        """A back end of decoding with room for `slots` sequences; 8-bit where `evaluate` found that good
+        enough. threads: default of `decoding_threads`."""
         return OnnxDecoder((self.folder / "decoder.onnx").read_bytes(), slots, threads or decoding_threads())
 
     def decoders(self, slots: int) -> list[OnnxDecoder]:
-        """One for each decoding thread, of one thread each, with room for `slots` sequences (or a few more) in all: what a Batcher takes."""
+        """One for each decoding thread, of one thread each, with room for `slots` sequences (or a few more)
+        in all: what a Batcher takes."""
         count = decoding_threads()
         return [self.decoder(-(-slots // count), threads=1) for _ in range(count)]
 
@@ -157,16 +185,23 @@ class Bundle:
 
 
 def open_bundle(folder: Path, older: bool = False) -> Bundle:
-    """A bundle whose files are what its manifest says. older: also one of an older format, to be compared with and kept, not served. Raises BundleError."""
+    """A bundle whose files are what its manifest says. older: also one of an older format, to be compared
+    with and kept, not served. Raises BundleError."""
     if not (folder / MANIFEST).is_file():
         raise BundleError(f"no bundle in {folder}: run `make repro` (or `dvc repro`) first")
     manifest = json.loads((folder / MANIFEST).read_text())
     if manifest["format"] > FORMAT or (manifest["format"] < FORMAT and not older):
-        raise BundleError(f"bundle {folder} has format {manifest['format']}, this version serves {FORMAT}: serve it with the version of Ostinato that made it, or build one with `ostinato repro`")
+        raise BundleError(
+            f"bundle {folder} has format {manifest['format']}, this version serves {FORMAT}: "
+            f"serve it with the version of Ostinato that made it, or build one with `ostinato repro`"
+        )
     files = file_digests(folder, FILES if manifest["format"] == FORMAT else tuple(manifest["files"]))
     changed = [name for name, digest in files.items() if digest != manifest["files"].get(name)]
     if changed or digest_of(files) != manifest["digest"]:
-        raise BundleError(f"bundle {folder} was changed after it was sealed ({', '.join(changed) or MANIFEST}): fetch or build it again")
+        raise BundleError(
+            f"bundle {folder} was changed after it was sealed "
+            f"({', '.join(changed) or MANIFEST}): fetch or build it again"
+        )
     return Bundle(folder, manifest["digest"])
 
 

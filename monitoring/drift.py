@@ -1,8 +1,10 @@
-"""Drift: is what is asked and answered now still like the reference in the bundle? Distance, status and alert are kept apart.
+"""Drift: is what is asked and answered now still like the reference in the bundle? Distance, status and alert
+are kept apart.
 
-Distance: the population stability index (PSI) over ten bins of equal reference mass. Its usual thresholds 0.1 and 0.25 ignore sample
-size; without drift PSI is about (1/n + 1/m) times a chi-squared variable with bins - 1 degrees of freedom (Yurdakul & Naranjo 2020),
-which gives the threshold here, at a level shared by all descriptors (Bonferroni).
+Distance: the population stability index (PSI) over ten bins of equal reference mass. Its usual thresholds 0.1
+and 0.25 ignore sample size; without drift PSI is about (1/n + 1/m) times a chi-squared variable with bins - 1
+degrees of freedom (Yurdakul & Naranjo 2020), which gives the threshold here, at a level shared by all
+descriptors (Bonferroni).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +22,8 @@ STATUSES = ("none", "potential", "detected")
 
 @dataclass(frozen=True)
 class Drift:
-    """One descriptor on one side. `threshold` is for status "detected"; half of the way there in probability is "potential"."""
+    """One descriptor on one side. `threshold` is for status "detected"; half of the way there in probability
+    is "potential"."""
 
     descriptor: str
     side: str
@@ -33,9 +36,12 @@ class Drift:
 
 
 def psi(reference: np.ndarray, current: np.ndarray, bins: int = BINS) -> tuple[float, int]:
-    """PSI and the number of bins used (fewer where reference values repeat); half a row is added to each bin against empty ones."""
+    """PSI and the number of bins used (fewer where reference values repeat); half a row is added to each bin
+    against empty ones."""
     values, counts = np.unique(reference, return_counts=True)
-    heavy = values[counts * bins >= len(reference)]  # a value with a bin's mass of its own gets a bin of its own
+    heavy = values[
+        counts * bins >= len(reference)
+    ]  # a value with a bin's mass of its own gets a bin of its own
     quantiles = np.quantile(reference, np.linspace(0, 1, bins + 1)[1:-1])
     inner = np.unique(np.concatenate([quantiles, heavy, np.nextafter(heavy, np.inf)]))
     edges = np.concatenate([[-np.inf], inner, [np.inf]])
@@ -51,7 +57,8 @@ def threshold(n: int, m: int, bins: int, alpha: float) -> float:
 
 
 def descriptor_columns(rows: Iterable[Row], model: str) -> dict[str, dict[str, list[float]]]:
-    """{side: {descriptor: values}} of the rows of one model that carry descriptors: what `find_drift` compares."""
+    """{side: {descriptor: values}} of the rows of one model that carry descriptors: what `find_drift`
+    compares."""
     columns: dict[str, dict[str, list[float]]] = {side: {} for side in SIDES}
     for row in rows:
         if row.side in columns and row.model == model:
@@ -65,8 +72,14 @@ def rows_on(columns: Mapping[str, Mapping[str, Sequence[float]]], side: str) -> 
     return max((len(values) for values in columns.get(side, {}).values()), default=0)
 
 
-def find_drift(profile: Mapping[str, Mapping[str, Sequence[float]]], rows: Mapping[str, Mapping[str, Sequence[float]]], alpha: float, min_rows: int) -> list[Drift]:
-    """Every descriptor on both sides; `rows` is {side: {descriptor: values}}. Sides with fewer than `min_rows` rows are left out."""
+def find_drift(
+    profile: Mapping[str, Mapping[str, Sequence[float]]],
+    rows: Mapping[str, Mapping[str, Sequence[float]]],
+    alpha: float,
+    min_rows: int,
+) -> list[Drift]:
+    """Every descriptor on both sides; `rows` is {side: {descriptor: values}}. Sides with fewer than
+    `min_rows` rows are left out."""
     found: list[Drift] = []
     for side, part in SIDES.items():
         for name, reference in profile[part].items():
@@ -77,6 +90,23 @@ def find_drift(profile: Mapping[str, Mapping[str, Sequence[float]]], rows: Mappi
             value, bins = psi(past, current)
             level = alpha / (len(profile[part]) * len(SIDES))
             limit = threshold(len(past), len(current), bins, level)
-            status = STATUSES[2 if value > limit else 1 if value > threshold(len(past), len(current), bins, 10 * level) else 0]
-            found.append(Drift(name, side, len(current), round(value, 4), round(limit, 4), status, float(past.mean()), float(current.mean())))
+            status = STATUSES[
+                2
+                if value > limit
+                else 1
+                if value > threshold(len(past), len(current), bins, 10 * level)
+                else 0
+            ]
+            found.append(
+                Drift(
+                    name,
+                    side,
+                    len(current),
+                    round(value, 4),
+                    round(limit, 4),
+                    status,
+                    float(past.mean()),
+                    float(current.mean()),
+                )
+            )
     return found

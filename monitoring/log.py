@@ -1,8 +1,9 @@
-"""The one log: every request, answer and piece of feedback is one JSON line, appended and on disk before the client hears of it.
+"""The one log: every request, answer and piece of feedback is one JSON line, appended and on disk before the
+client hears of it.
 
-Rows of one schema from many processes share a file a day: each append holds a lock and is fsynced, so a kill loses nothing that was
-answered and at most the last line is cut, which readers pass over and count. Nothing personal is in a row: no address, no header,
-no text of a score.
+Rows of one schema from many processes share a file a day: each append holds a lock and is fsynced, so a kill
+loses nothing that was answered and at most the last line is cut, which readers pass over and count. Nothing
+personal is in a row: no address, no header, no text of a score.
 """
 
 import fcntl
@@ -21,7 +22,8 @@ Kind = Literal["request", "answer", "feedback"]
 
 @dataclass(frozen=True)
 class Row:
-    """One line. `side`: whose descriptors these are, "input" for what a client sent, "output" for what the model wrote."""
+    """One line. `side`: whose descriptors these are, "input" for what a client sent, "output" for what the
+    model wrote."""
 
     kind: Kind
     endpoint: str
@@ -46,14 +48,17 @@ class EventLog:
         folder.mkdir(parents=True, exist_ok=True)
 
     def append(self, *rows: Row) -> None:
-        """Write rows and wait until they are on disk. Raises OSError (a full disk) with nothing half-written left behind."""
+        """Write rows and wait until they are on disk. Raises OSError (a full disk) with nothing half-written
+        left behind."""
         data = "".join(json.dumps(asdict(row), allow_nan=False) + "\n" for row in rows).encode()
         path = self.folder / f"events-{rows[0].time[:10]}.jsonl"
         descriptor = _locked(path)
         try:
             size = os.fstat(descriptor).st_size
             if size and os.pread(descriptor, 1, size - 1) != b"\n":
-                data = b"\n" + data  # a kill cut the last line: start on a new one, so that only that line is lost
+                data = (
+                    b"\n" + data
+                )  # a kill cut the last line: start on a new one, so that only that line is lost
             try:
                 if os.write(descriptor, data) != len(data):
                     raise OSError(28, "the disk is full")
@@ -65,14 +70,15 @@ class EventLog:
             os.close(descriptor)
 
     def rows(self, since: str = "") -> Iterator[Row]:
-        """Whole rows in order of time, from the ISO time `since` on; broken lines are passed over (see `broken`)."""
+        """Whole rows in order of time, from the ISO time `since` on; broken lines are passed over (see
+        `broken`)."""
         for value in self._lines(since[:10]):
             if isinstance(value, Row) and value.time >= since:
                 yield value
 
     def news(self, places: dict[str, tuple[int, int]], replaced: Callable[[], None]) -> Iterator[Row]:
-        """Whole rows since the last call with the same `places` (a dict that this keeps: inode and byte by file). Where a file was replaced (`forget`),
-        `replaced` is called and everything comes again."""
+        """Whole rows since the last call with the same `places` (a dict that this keeps: inode and byte by
+        file). Where a file was replaced (`forget`), `replaced` is called and everything comes again."""
         paths = sorted(self.folder.glob("events-*.jsonl"))
         if any(path.name in places and places[path.name][0] != path.stat().st_ino for path in paths):
             places.clear()
@@ -105,13 +111,18 @@ class EventLog:
     def history(self, answer_id: str) -> list[Row]:
         """The answers that led to this one, the oldest first."""
         chain: list[Row] = []
-        while answer_id and (row := self.answer(answer_id)) is not None and all(row.id != seen.id for seen in chain):
+        while (
+            answer_id
+            and (row := self.answer(answer_id)) is not None
+            and all(row.id != seen.id for seen in chain)
+        ):
             chain.insert(0, row)
             answer_id = str(row.body.get("parent", ""))
         return chain
 
     def forget(self, user: str) -> int:
-        """Remove every row whose body names `user`, for good; returns how many. Files are replaced whole, so a kill loses nothing."""
+        """Remove every row whose body names `user`, for good; returns how many. Files are replaced whole, so
+        a kill loses nothing."""
         gone = 0
         for path in sorted(self.folder.glob("events-*.jsonl")):
             descriptor = _locked(path)
@@ -147,7 +158,8 @@ class EventLog:
 
 
 def _locked(path: Path) -> int:
-    """Descriptor of a file of the log, locked. A file that was replaced while we waited for its lock is opened again."""
+    """Descriptor of a file of the log, locked. A file that was replaced while we waited for its lock is
+    opened again."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o640)
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -13,7 +13,8 @@ MOST_OF_ONE, Z95 = 50, 1.959964  # comparisons of one user id that count
 
 @dataclass(frozen=True)
 class Duel:
-    """`model` against `rival`, digests. rate: share won, a tie half; low and high: its 95 % interval (Wilson 1927)."""
+    """`model` against `rival`, digests. rate: share won, a tie half; low and high: its 95 % interval (Wilson
+    1927)."""
 
     model: str
     rival: str
@@ -33,7 +34,8 @@ class Duel:
 
 
 def duels(rows: Iterable[Row]) -> list[Duel]:
-    """Every two models that were compared, the newest first; comparisons of two takes of one model are left out."""
+    """Every two models that were compared, the newest first; comparisons of two takes of one model are left
+    out."""
     writer: dict[str, str] = {}
     order: dict[str, int] = {}
     said: dict[tuple[str, str], Counter[str]] = {}
@@ -43,11 +45,17 @@ def duels(rows: Iterable[Row]) -> list[Duel]:
             writer[row.id] = row.model
             order.setdefault(row.model, len(order))  # by first answer
         elif row.kind == "feedback" and row.body.get("event") in COMPARED:
-            mine, other = writer.get(str(row.body.get("item", "")), ""), writer.get(str(row.body.get("over", "")), "")
+            mine, other = (
+                writer.get(str(row.body.get("item", "")), ""),
+                writer.get(str(row.body.get("over", "")), ""),
+            )
             user = str(row.body.get("user", ""))
             if mine and other and mine != other and of_user[user] < MOST_OF_ONE:
                 of_user[user] += 1
                 newer, older = sorted((mine, other), key=lambda model: -order[model])
                 outcome = "tied" if row.body["event"] == "tie" else "won" if mine == newer else "lost"
                 said.setdefault((newer, older), Counter())[outcome] += 1
-    return [Duel(newer, older, c["won"], c["lost"], c["tied"]) for (newer, older), c in sorted(said.items(), key=lambda item: -order[item[0][0]])]
+    return [
+        Duel(newer, older, c["won"], c["lost"], c["tied"])
+        for (newer, older), c in sorted(said.items(), key=lambda item: -order[item[0][0]])
+    ]

@@ -1,4 +1,5 @@
-"""Stage `ingest`: read every source to one Parquet of pieces with provenance. A broken file is reported, never fatal."""
+"""Stage `ingest`: read every source to one Parquet of pieces with provenance. A broken file is reported,
+never fatal."""
 
 import hashlib
 import json
@@ -15,24 +16,36 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from music.errors import UnreadableScore
-from music.readers import LABELS, Reading, read_file
-from music.score import Limits, to_midi
-from pipelines.files import run_stage, write_json, write_parquet
-from pipelines.params import Ingest, Source, load_params
-from pipelines.sources import CACHE, Item, items_of
+from music.reading.files import LABELS, Reading, read_file
+from music.score.errors import UnreadableScore
+from music.score.form import Limits, to_midi
+from pipelines.running.files import run_stage, write_json, write_parquet
+from pipelines.running.params import Ingest, Source, load_params
+from pipelines.running.sources import CACHE, Item, items_of
 
 OUT = Path("data/ingest")
 REPORT = Path("reports/ingest_report.json")
 CHUNK = 40  # files a worker takes at once
-PIECE = pa.schema([
-    ("piece_id", pa.string()), ("collection", pa.string()), ("path", pa.string()), ("sha256", pa.string()), ("licence", pa.string()),
-    ("converter", pa.string()), ("score_made", pa.bool_()), ("program", pa.int32()), *((label, pa.string()) for label in LABELS), ("midi", pa.binary()),
-])  # fmt: skip
+PIECE = pa.schema(
+    [
+        ("piece_id", pa.string()),
+        ("collection", pa.string()),
+        ("path", pa.string()),
+        ("sha256", pa.string()),
+        ("licence", pa.string()),
+        ("converter", pa.string()),
+        ("score_made", pa.bool_()),
+        ("program", pa.int32()),
+        *((label, pa.string()) for label in LABELS),
+        ("midi", pa.binary()),
+    ]
+)
 Failure = dict[str, str]
 
 
-def read_items(source: Source, items: list[Item], limits: Limits) -> tuple[list[dict[str, Any]], list[Failure]]:
+def read_items(
+    source: Source, items: list[Item], limits: Limits
+) -> tuple[list[dict[str, Any]], list[Failure]]:
     """Pieces and failures of some files; runs in a worker process."""
     rows: list[dict[str, Any]] = []
     failures: list[Failure] = []
@@ -49,29 +62,48 @@ def read_items(source: Source, items: list[Item], limits: Limits) -> tuple[list[
             if isinstance(reading, Reading):
                 rows.append(_row(source, item, digest, data, reading))
             else:
-                failures.append({"collection": source.name, "path": f"{item.name}#{reading[0]}", "reason": reading[1]})
+                failures.append(
+                    {"collection": source.name, "path": f"{item.name}#{reading[0]}", "reason": reading[1]}
+                )
     return rows, failures
 
 
 def _row(source: Source, item: Item, digest: str, data: bytes, reading: Reading) -> dict[str, Any]:
-    style = next((style for start, style in source.styles.items() if item.path.name.startswith(start)), source.style)
-    labels = {"style": style, "composer": source.composer} | {k: v for k, v in reading.labels.items() if v} | {k: v for k, v in item.labels.items() if v}
+    style = next(
+        (style for start, style in source.styles.items() if item.path.name.startswith(start)), source.style
+    )
+    labels = (
+        {"style": style, "composer": source.composer}
+        | {k: v for k, v in reading.labels.items() if v}
+        | {k: v for k, v in item.labels.items() if v}
+    )
     name = f"{item.name}#{reading.member}" if reading.member else item.name
     return {
-        "piece_id": f"{source.name}/{name}", "collection": source.name, "path": name, "sha256": digest, "licence": source.licence,
-        "converter": reading.converter, "score_made": reading.score_made, "program": source.program,
+        "piece_id": f"{source.name}/{name}",
+        "collection": source.name,
+        "path": name,
+        "sha256": digest,
+        "licence": source.licence,
+        "converter": reading.converter,
+        "score_made": reading.score_made,
+        "program": source.program,
         **{label: labels.get(label, "") for label in LABELS},
         "midi": to_midi(reading.score) if reading.score_made else data,
-    }  # fmt: skip
+    }
 
 
-def _read_alone(source: Source, item: Item, limits: Limits, timeout_s: float) -> tuple[list[dict[str, Any]], list[Failure]]:
+def _read_alone(
+    source: Source, item: Item, limits: Limits, timeout_s: float
+) -> tuple[list[dict[str, Any]], list[Failure]]:
     """One file in a process of its own, for files suspected of killing or hanging their reader."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
             return pool.submit(read_items, source, [item], limits).result(timeout=timeout_s)
         except BrokenProcessPool:
-            reason = "the reader crashed on this file: check that it opens in a notation program and export it again"
+            reason = (
+                "the reader crashed on this file: check that it opens in a notation program and export "
+                "it again"
+            )
         except TimeoutError:
             reason = f"reading took more than {timeout_s:.0f} s (ingest.timeout_s)"
             for process in list(pool._processes.values()):
@@ -79,8 +111,11 @@ def _read_alone(source: Source, item: Item, limits: Limits, timeout_s: float) ->
     return [], [{"collection": source.name, "path": item.name, "reason": reason}]
 
 
-def read_source(source: Source, items: list[Item], params: Ingest) -> tuple[list[dict[str, Any]], list[Failure]]:
-    """All files of a source on a process pool. Finished chunks are kept until the stage ends, so a killed run goes on where it was."""
+def read_source(
+    source: Source, items: list[Item], params: Ingest
+) -> tuple[list[dict[str, Any]], list[Failure]]:
+    """All files of a source on a process pool. Finished chunks are kept until the stage ends, so a killed run
+    goes on where it was."""
     limits = Limits(max_bytes=int(params.max_file_mb * 1e6))
     chunks = [items[i : i + CHUNK] for i in range(0, len(items), CHUNK)]
     parts = [CACHE / "ingest" / f"{source.name}-{_chunk_key(source, chunk, limits)}.json" for chunk in chunks]
@@ -112,9 +147,15 @@ def read_source(source: Source, items: list[Item], params: Ingest) -> tuple[list
 
 
 def _in_pool(
-    source: Source, chunks: list[list[Item]], waiting: list[int], limits: Limits, workers: int, timeout_s: float
+    source: Source,
+    chunks: list[list[Item]],
+    waiting: list[int],
+    limits: Limits,
+    workers: int,
+    timeout_s: float,
 ) -> Iterator[tuple[int, tuple[list[dict[str, Any]], list[Failure]] | None]]:
-    """(chunk, its pieces and failures) as they are done; (chunk, None) where the pool broke or no chunk ended for four times `timeout_s`."""
+    """(chunk, its pieces and failures) as they are done; (chunk, None) where the pool broke or no chunk ended
+    for four times `timeout_s`."""
     if not waiting:
         return
     pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
@@ -139,7 +180,10 @@ def _in_pool(
 
 
 def _chunk_key(source: Source, chunk: list[Item], limits: Limits) -> str:
-    stamps = [(item.name, item.path.stat().st_size, item.path.stat().st_mtime_ns, sorted(item.labels.items())) for item in chunk]
+    stamps = [
+        (item.name, item.path.stat().st_size, item.path.stat().st_mtime_ns, sorted(item.labels.items()))
+        for item in chunk
+    ]
     readers = [path.read_text() for path in sorted(Path("music").glob("*.py"))]
     return hashlib.sha256(repr((source, stamps, limits, readers)).encode()).hexdigest()[:16]
 
@@ -163,7 +207,12 @@ def main() -> None:
         if params.max_pieces_per_source:
             pieces = pieces[: params.max_pieces_per_source]
         write_parquet(OUT / f"{source.name}.parquet", pieces, PIECE)
-        report["collections"][source.name] = {"files": len(items), "pieces": len(pieces), "failed": len(failures), "licence": source.licence}
+        report["collections"][source.name] = {
+            "files": len(items),
+            "pieces": len(pieces),
+            "failed": len(failures),
+            "licence": source.licence,
+        }
         report["failures"] += failures
     write_json(REPORT, report)
     shutil.rmtree(CACHE / "ingest", ignore_errors=True)

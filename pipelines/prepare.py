@@ -15,32 +15,48 @@ import pyarrow.parquet as pq
 from symusic import Score
 from tqdm import tqdm
 
-from music.descriptors import NAMES, describe, histograms
-from music.errors import UnreadableScore
-from music.keys import estimate_key
-from music.readers import LABELS
-from music.score import Limits, bar_table, check_limits, normalise, note_array, to_midi
-from music.similarity import groups_of, melody, ngram_codes, similar_pairs
-from pipelines.files import StageError, run_stage, write_csv, write_json, write_parquet
-from pipelines.params import Prepare, Split, load_params
+from music.analysis.descriptors import NAMES, describe, histograms
+from music.analysis.similarity import groups_of, melody, ngram_codes, similar_pairs
+from music.reading.files import LABELS
+from music.score.errors import UnreadableScore
+from music.score.form import Limits, bar_table, check_limits, normalise, note_array, to_midi
+from music.score.keys import estimate_key
+from pipelines.running.files import StageError, run_stage, write_csv, write_json, write_parquet
+from pipelines.running.params import Prepare, Split, load_params
+from pipelines.running.plots import histogram, shares
 
 INGESTED = Path("data/ingest")
 SCORES = Path("data/prepared/scores.parquet")
 SPLITS = Path("data/prepared/splits.csv")
 REPORT = Path("reports/prepare_report.json")
-PLOTS = Path("reports/plots")
+PLOTS = Path("reports/prepare")
+PITCH_CLASSES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 CHUNK = 200
 PERSONAL = ("texts and lyrics", "track names", "controls, bends and pedals", "tempo changes")
-SCHEMA = pa.schema([
-    ("piece_id", pa.string()), ("collection", pa.string()), ("path", pa.string()), ("sha256", pa.string()), ("licence", pa.string()),
-    ("converter", pa.string()), *((label, pa.string()) for label in LABELS), ("key_source", pa.string()),
-    ("notes", pa.int32()), ("bars", pa.int32()), ("quantisation", pa.float64()), ("group", pa.int32()), ("split", pa.string()),
-    *((f"d_{name}", pa.float64()) for name in NAMES), ("midi", pa.binary()),
-])  # fmt: skip
+SCHEMA = pa.schema(
+    [
+        ("piece_id", pa.string()),
+        ("collection", pa.string()),
+        ("path", pa.string()),
+        ("sha256", pa.string()),
+        ("licence", pa.string()),
+        ("converter", pa.string()),
+        *((label, pa.string()) for label in LABELS),
+        ("key_source", pa.string()),
+        ("notes", pa.int32()),
+        ("bars", pa.int32()),
+        ("quantisation", pa.float64()),
+        ("group", pa.int32()),
+        ("split", pa.string()),
+        *((f"d_{name}", pa.float64()) for name in NAMES),
+        ("midi", pa.binary()),
+    ]
+)
 
 
 def prepare_piece(row: dict[str, Any], params: Prepare) -> dict[str, Any]:
-    """One ingested piece in normal form with its descriptors and n-grams; {"drop": reason} where it is not let in."""
+    """One ingested piece in normal form with its descriptors and n-grams; {"drop": reason} where it is not
+    let in."""
     try:
         raw = Score.from_midi(row["midi"])
         check_limits(raw, Limits(max_tracks=params.max_tracks * 8))
@@ -56,22 +72,33 @@ def prepare_piece(row: dict[str, Any], params: Prepare) -> dict[str, Any]:
     bars = bar_table(score)
     key, source = _key(row["key"], score, raw)
     return {
-        **{column: row[column] for column in ("piece_id", "collection", "path", "sha256", "licence", "converter", *LABELS)},
+        **{
+            column: row[column]
+            for column in ("piece_id", "collection", "path", "sha256", "licence", "converter", *LABELS)
+        },
         "tempo": row["tempo"] or ("" if row["score_made"] or not raw.tempos else f"{raw.tempos[0].qpm:g}"),
-        "key": key, "key_source": source, "metre": f"{bars[0, 2]}/{bars[0, 3]}",
-        "notes": score.note_num(), "bars": len(bars), "quantisation": quantisation_loss(raw, params.ticks_per_quarter),
+        "key": key,
+        "key_source": source,
+        "metre": f"{bars[0, 2]}/{bars[0, 3]}",
+        "notes": score.note_num(),
+        "bars": len(bars),
+        "quantisation": quantisation_loss(raw, params.ticks_per_quarter),
         **{f"d_{name}": value for name, value in describe(score).items()},
         "midi": to_midi(score),
         "stripped": _stripped(raw),
         "grams": ngram_codes(melody(score), params.ngram),
-        "top_grams": ngram_codes(melody(score, _top_voice(score)), params.family_ngram) if row["style"] in params.tune_families else None,
+        "top_grams": ngram_codes(melody(score, _top_voice(score)), params.family_ngram)
+        if row["style"] in params.tune_families
+        else None,
         "pitch_classes": histograms(score)["pitch_class_histogram"],
-    }  # fmt: skip
+    }
 
 
 def quantisation_loss(raw: Score, ticks_per_quarter: int) -> float:
     """Mean distance of onsets from the grid, in grid steps (0 = all on it; 0.25 = no relation to it)."""
-    onsets = np.concatenate([track.notes.numpy()["time"].astype(float) for track in raw.tracks if len(track.notes)])
+    onsets = np.concatenate(
+        [track.notes.numpy()["time"].astype(float) for track in raw.tracks if len(track.notes)]
+    )
     steps = onsets * ticks_per_quarter / raw.tpq
     return float(np.abs(steps - np.rint(steps)).mean())
 
@@ -85,22 +112,33 @@ def _out_of_bounds(score: Score, raw: Score, params: Prepare) -> str:
         (bars < params.min_bars, "fewer bars than min_bars"),
         (bars > params.max_bars, "more bars than max_bars"),
         (len(score.tracks) > params.max_tracks, "more tracks than max_tracks"),
-        (longest > params.max_note_quarters * params.ticks_per_quarter, "a note longer than max_note_quarters"),
-        (quantisation_loss(raw, params.ticks_per_quarter) > params.max_quantisation, "off the grid by more than max_quantisation"),
+        (
+            longest > params.max_note_quarters * params.ticks_per_quarter,
+            "a note longer than max_note_quarters",
+        ),
+        (
+            quantisation_loss(raw, params.ticks_per_quarter) > params.max_quantisation,
+            "off the grid by more than max_quantisation",
+        ),
     )
     return next((reason for failed, reason in checks if failed), "")
 
 
 def _key(label: str, score: Score, raw: Score) -> tuple[str, str]:
-    """(key, where it is from): the label, or Krumhansl's estimate within the notated signature if there is one."""
+    """(key, where it is from): the label, or Krumhansl's estimate within the notated signature if there is
+    one."""
     if label:
         return label, "label"
     sharps = int(raw.key_signatures[0].key) if raw.key_signatures else None
-    return estimate_key(histograms(score)["pitch_class_histogram"], sharps)[0], "signature" if sharps is not None else "estimate"
+    return estimate_key(histograms(score)["pitch_class_histogram"], sharps)[
+        0
+    ], "signature" if sharps is not None else "estimate"
 
 
 def _top_voice(score: Score) -> int:
-    return int(np.argmax([note_array(track)[:, 2].mean() if not track.is_drum else -1 for track in score.tracks]))
+    return int(
+        np.argmax([note_array(track)[:, 2].mean() if not track.is_drum else -1 for track in score.tracks])
+    )
 
 
 def _stripped(raw: Score) -> list[int]:
@@ -114,24 +152,32 @@ def _stripped(raw: Score) -> list[int]:
 
 
 def split_groups(ids: list[str], groups: np.ndarray, shares: Split, seed: int) -> list[str]:
-    """A split for each piece: all of a group in one, drawn from a hash of the seed and the group's first piece id.
+    """A split for each piece: all of a group in one, drawn from a hash of the seed and the group's first
+    piece id.
 
-    A hash, not a shuffle: pieces keep their split when a source is added, so a champion's test pieces do not drift into training.
+    A hash, not a shuffle: pieces keep their split when a source is added, so a champion's test pieces do not
+    drift into training.
     """
     first = {int(g): ids[int(np.flatnonzero(groups == g)[0])] for g in np.unique(groups)}
     split_of = {}
     for group, name in first.items():
         draw = int(hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()[:12], 16) / 16**12
-        split_of[group] = "train" if draw < shares.train else "valid" if draw < shares.train + shares.valid else "test"
+        split_of[group] = (
+            "train" if draw < shares.train else "valid" if draw < shares.train + shares.valid else "test"
+        )
     return [split_of[int(g)] for g in groups]
 
 
 def duplicate_groups(pieces: list[dict[str, Any]], params: Prepare) -> np.ndarray:
     """Group of each piece: near-duplicates in any key, equal files, and settings of one hymn tune."""
     pairs = [similar_pairs([piece["grams"] for piece in pieces], params.duplicate_jaccard)]
-    families = [i for i, piece in enumerate(pieces) if piece["top_grams"] is not None and len(piece["top_grams"])]
+    families = [
+        i for i, piece in enumerate(pieces) if piece["top_grams"] is not None and len(piece["top_grams"])
+    ]
     if families:
-        tunes = similar_pairs([pieces[i]["top_grams"] for i in families], params.family_containment, containment=True)
+        tunes = similar_pairs(
+            [pieces[i]["top_grams"] for i in families], params.family_containment, containment=True
+        )
         pairs.append(np.array(families)[tunes].reshape(-1, 2))
     same: dict[bytes, int] = {}
     equal = [(same.setdefault(piece["midi"], i), i) for i, piece in enumerate(pieces)]
@@ -146,38 +192,66 @@ def _prepare_chunk(job: tuple[list[dict[str, Any]], Prepare]) -> list[dict[str, 
 def prepare_all(rows: list[dict[str, Any]], params: Prepare) -> Iterable[dict[str, Any]]:
     """`prepare_piece` of every row on a process pool, in order."""
     jobs = [(rows[i : i + CHUNK], params) for i in range(0, len(rows), CHUNK)]
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool, tqdm(total=len(rows), desc="prepare", unit="piece", mininterval=2) as bar:
+    with (
+        ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool,
+        tqdm(total=len(rows), desc="prepare", unit="piece", mininterval=2) as bar,
+    ):
         for done in pool.map(_prepare_chunk, jobs):
             bar.update(len(done))
             yield from done
 
 
-def _report(rows: list[dict[str, Any]], pieces: list[dict[str, Any]], drops: Counter[str], refused: Counter[str], params: Prepare) -> dict[str, Any]:
+def _report(
+    rows: list[dict[str, Any]],
+    pieces: list[dict[str, Any]],
+    drops: Counter[str],
+    refused: Counter[str],
+    params: Prepare,
+) -> dict[str, Any]:
     sizes = Counter(Counter(piece["group"] for piece in pieces).values())
     return {
-        "read": len(rows), "kept": len(pieces), "notes": sum(piece["notes"] for piece in pieces),
-        "dropped": dict(drops), "refused_by_licence": dict(refused),
+        "read": len(rows),
+        "kept": len(pieces),
+        "notes": sum(piece["notes"] for piece in pieces),
+        "dropped": dict(drops),
+        "refused_by_licence": dict(refused),
         "licences": dict(Counter(piece["licence"] for piece in pieces)),
-        "splits": {split: sum(piece["split"] == split for piece in pieces) for split in ("train", "valid", "test")},
-        "groups": {"count": sum(sizes.values()), "of_more_than_one": sum(n for size, n in sizes.items() if size > 1),
-                   "pieces_with_a_near_duplicate": sum(size * n for size, n in sizes.items() if size > 1), "largest": max(sizes)},
+        "splits": {
+            split: sum(piece["split"] == split for piece in pieces) for split in ("train", "valid", "test")
+        },
+        "groups": {
+            "count": sum(sizes.values()),
+            "of_more_than_one": sum(n for size, n in sizes.items() if size > 1),
+            "pieces_with_a_near_duplicate": sum(size * n for size, n in sizes.items() if size > 1),
+            "largest": max(sizes),
+        },
         "quantisation_mean_steps": round(float(np.mean([piece["quantisation"] for piece in pieces])), 5),
-        "stripped": dict(zip(PERSONAL, np.sum([piece["stripped"] for piece in pieces], axis=0).tolist(), strict=True)),
-        "labels": {label: dict(Counter(piece[label] or "(none)" for piece in pieces).most_common(30)) for label in ("collection", "style", "rhythm", "metre", "key", "key_source", "tempo")},
+        "stripped": dict(
+            zip(PERSONAL, np.sum([piece["stripped"] for piece in pieces], axis=0).tolist(), strict=True)
+        ),
+        "labels": {
+            label: dict(Counter(piece[label] or "(none)" for piece in pieces).most_common(30))
+            for label in ("collection", "style", "rhythm", "metre", "key", "key_source", "tempo")
+        },
         "seed": params.seed,
-    }  # fmt: skip
+    }
 
 
 def _plots(pieces: list[dict[str, Any]]) -> None:
-    write_csv(PLOTS / "lengths.csv", ["bars", "collection"], [(piece["bars"], piece["collection"]) for piece in pieces])
-    write_csv(PLOTS / "labels.csv", ["style"], [(piece["style"] or "(none)",) for piece in pieces])
-    shares = np.mean([piece["pitch_classes"] for piece in pieces], axis=0)
-    write_csv(PLOTS / "pitch_classes.csv", ["pitch_class", "share"], list(zip(range(12), shares.round(5).tolist(), strict=True)))
+    count = len(pieces)
+    styles = Counter(piece["style"] or "(none)" for piece in pieces)
+    classes = np.mean([piece["pitch_classes"] for piece in pieces], axis=0).tolist()
+    histogram(PLOTS / "lengths.svg", [piece["bars"] for piece in pieces], f"Bars of {count} pieces", "bars")
+    shares(PLOTS / "styles.svg", {name: n / count for name, n in styles.items()}, "Styles", "share of pieces")
+    named = dict(zip(PITCH_CLASSES, classes, strict=True))
+    shares(PLOTS / "pitch_classes.svg", named, "Pitch classes by sounding time", "share")
 
 
 def main() -> None:
     params = load_params().prepare
-    rows: list[dict[str, Any]] = [row for path in sorted(INGESTED.glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+    rows: list[dict[str, Any]] = [
+        row for path in sorted(INGESTED.glob("*.parquet")) for row in pq.read_table(path).to_pylist()
+    ]
     if not rows:
         raise StageError("ingest read no piece at all: look at reports/ingest_report.json for the reasons")
     admitted = [row for row in rows if row["licence"] in params.licences]
@@ -188,16 +262,25 @@ def main() -> None:
     pieces = [piece for piece in prepared if "drop" not in piece]
     drops = Counter(piece["drop"] for piece in prepared if "drop" in piece)
     if not pieces:
-        raise StageError(f"every piece was dropped: {dict(drops)}; loosen the limits in params.yaml under prepare")
+        raise StageError(
+            f"every piece was dropped: {dict(drops)}; loosen the limits in params.yaml under prepare"
+        )
     groups = duplicate_groups(pieces, params)
     splits = split_groups([piece["piece_id"] for piece in pieces], groups, params.split, params.seed)
     for piece, group, split in zip(pieces, groups, splits, strict=True):
         piece["group"], piece["split"] = int(group), split
     empty = [split for split in ("train", "valid", "test") if split not in splits]
     if empty:
-        raise StageError(f"no piece fell into {', '.join(empty)}: {len(pieces)} pieces in {len(set(groups.tolist()))} groups are too few; add scores or change prepare.split or prepare.seed")
+        raise StageError(
+            f"no piece fell into {', '.join(empty)}: {len(pieces)} pieces in {len(set(groups.tolist()))} "
+            f"groups are too few; add scores or change prepare.split or prepare.seed"
+        )
     write_parquet(SCORES, [{name: piece[name] for name in SCHEMA.names} for piece in pieces], SCHEMA)
-    write_csv(SPLITS, ["piece_id", "group", "split"], [(piece["piece_id"], piece["group"], piece["split"]) for piece in pieces])
+    write_csv(
+        SPLITS,
+        ["piece_id", "group", "split"],
+        [(piece["piece_id"], piece["group"], piece["split"]) for piece in pieces],
+    )
     _plots(pieces)
     write_json(REPORT, _report(rows, pieces, drops, refused, params))
 

@@ -1,4 +1,5 @@
-"""Stage `tokenise`: learn the vocabulary on the train split, encode every split to memory-mapped shards, prove the round trip."""
+"""Stage `tokenise`: learn the vocabulary on the train split, encode every split to memory-mapped shards,
+prove the round trip."""
 
 from collections import Counter
 from pathlib import Path
@@ -8,13 +9,14 @@ import pyarrow.parquet as pq
 from symusic import Score
 from tqdm import tqdm
 
-from models.shards import ShardWriter
-from models.tokens import CellTokenizer, NotRepresentable, train_tokenizer
-from music.cells import cell_statistics, tempo_class
-from music.instruments import DRUMS
-from music.score import bar_table, note_array, same_notes
-from pipelines.files import StageError, run_stage, write_json
-from pipelines.params import Params, load_params
+from models.tokens.build import train_tokenizer
+from models.tokens.shards import ShardWriter
+from models.tokens.tokenizer import CellTokenizer, NotRepresentable
+from music.score.cells import cell_statistics, tempo_class
+from music.score.form import bar_table, note_array, same_notes
+from music.score.instruments import DRUMS
+from pipelines.running.files import StageError, run_stage, write_json
+from pipelines.running.params import Params, load_params
 
 SCORES = Path("data/prepared/scores.parquet")
 OUT = Path("data/tokens")
@@ -27,7 +29,8 @@ def _frequent(counts: Counter[str], least: int) -> list[str]:
 
 
 def learn_tokenizer(rows: list[dict[str, Any]], params: Params) -> CellTokenizer:
-    """Metres, programs and labels of the train split become the vocabulary; a metre or label too rare to learn does not."""
+    """Metres, programs and labels of the train split become the vocabulary; a metre or label too rare to
+    learn does not."""
     metres: Counter[str] = Counter()
     programs: Counter[int] = Counter()
     for row in rows:
@@ -64,11 +67,21 @@ def main() -> None:
     tokenizer = learn_tokenizer([row for row in rows if row["split"] == "train"], params)
     OUT.mkdir(parents=True, exist_ok=True)
     tokenizer.save(TOKENIZER)
-    report: dict[str, Any] = {"vocabulary": len(tokenizer), "blocks": tokenizer.block_size, "metres": [f"{n}/{d}" for n, d in tokenizer.metres],
-                              "styles": tokenizer.styles, "rhythms": tokenizer.rhythms, "tempos": tokenizer.tempo_classes, "splits": {}, "dropped": Counter()}
+    report: dict[str, Any] = {
+        "vocabulary": len(tokenizer),
+        "blocks": tokenizer.block_size,
+        "metres": [f"{n}/{d}" for n, d in tokenizer.metres],
+        "styles": tokenizer.styles,
+        "rhythms": tokenizer.rhythms,
+        "tempos": tokenizer.tempo_classes,
+        "splits": {},
+        "dropped": Counter(),
+    }
     for split in ("train", "valid", "test"):
         with ShardWriter(OUT, split) as shard:
-            for row in tqdm([row for row in rows if row["split"] == split], desc=f"tokenise {split}", mininterval=2):
+            for row in tqdm(
+                [row for row in rows if row["split"] == split], desc=f"tokenise {split}", mininterval=2
+            ):
                 score = Score.from_midi(row["midi"])
                 try:
                     ids, bar_starts = tokenizer.encode_score(score)
@@ -76,15 +89,38 @@ def main() -> None:
                     report["dropped"][f"{split}: {str(error).split(';')[0]}"] += 1
                     continue
                 if not same_notes(tokenizer.decode_ids(ids), score):
-                    raise StageError(f"{row['piece_id']}: tokens do not give the notes back; this is a bug of models/tokens.py, please report the piece")
+                    raise StageError(
+                        f"{row['piece_id']}: tokens do not give the notes back; this is a bug of "
+                        f"models/tokens/tokenizer.py, please report the piece"
+                    )
                 low, high = _pitch_range(score)
                 style = row["style"] if row["style"] in tokenizer.styles else ""
                 rhythm = row["rhythm"] if row["rhythm"] in tokenizer.rhythms else ""
                 tempo = _tempo(row) if _tempo(row) in tokenizer.tempo_classes else ""
-                shard.add(ids, bar_starts, cell_statistics(score), piece_id=row["piece_id"], collection=row["collection"], style=style, rhythm=rhythm, key=row["key"], tempo=tempo, notes=row["notes"], low=low, high=high)
+                shard.add(
+                    ids,
+                    bar_starts,
+                    cell_statistics(score),
+                    piece_id=row["piece_id"],
+                    collection=row["collection"],
+                    style=style,
+                    rhythm=rhythm,
+                    key=row["key"],
+                    tempo=tempo,
+                    notes=row["notes"],
+                    low=low,
+                    high=high,
+                )
         if not shard.pieces:
-            raise StageError(f"no piece of the {split} split can be written in tokens: {dict(report['dropped'])}")
-        report["splits"][split] = {"pieces": shard.pieces, "tokens": shard.tokens, "notes": shard.notes, "tokens_per_note": round(shard.tokens / shard.notes, 4)}
+            raise StageError(
+                f"no piece of the {split} split can be written in tokens: {dict(report['dropped'])}"
+            )
+        report["splits"][split] = {
+            "pieces": shard.pieces,
+            "tokens": shard.tokens,
+            "notes": shard.notes,
+            "tokens_per_note": round(shard.tokens / shard.notes, 4),
+        }
     report["round_trip_exact"] = 1.0
     report["quantisation_mean_steps"] = round(sum(row["quantisation"] for row in rows) / len(rows), 5)
     write_json(REPORT, report)

@@ -2,17 +2,18 @@
 
 import threading
 from collections.abc import Sequence
+from typing import Any
 
-from models.batching import Ticket
+from models.decoding.batching import Ticket
 
 
 class Cancelling:
     """The tickets of one request, and whether its client is still there."""
 
     def __init__(self) -> None:
-        self._lock, self._gone, self._tickets = threading.Lock(), False, list[Ticket]()
+        self._lock, self._gone, self._tickets = threading.Lock(), False, list[Ticket[Any]]()
 
-    def watch(self, tickets: Sequence[Ticket]) -> None:
+    def watch(self, tickets: Sequence[Ticket[Any]]) -> None:
         """Take on tickets; those of a client that has gone are cancelled at once."""
         with self._lock:
             self._tickets = list(tickets)
@@ -29,7 +30,8 @@ class Cancelling:
 
 
 class AtWork:
-    """Requests of this process by id: where the middleware, which hears of a disconnect, finds the work to end."""
+    """Requests of this process by id: where the middleware, which hears of a disconnect, finds the work to
+    end."""
 
     def __init__(self) -> None:
         self._lock, self._by_id = threading.Lock(), dict[str, Cancelling]()

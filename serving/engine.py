@@ -1,4 +1,5 @@
-"""What the endpoints do: compose and score with one bundle. No HTTP here, so that tests and notebooks can call it."""
+"""What the endpoints do: compose and score with one bundle. No HTTP here, so that tests and notebooks can
+call it."""
 
 import base64
 import binascii
@@ -8,22 +9,22 @@ from typing import Any
 
 from symusic import Score
 
-from models.batching import Batcher, Busy, Ticket
 from models.bundle import Bundle
-from models.choosing import drafts
-from models.compose import BarAsk, Composition, Take, cell_asks, requests_of, takes_of, track_asks
-from models.fill import ContractBroken, plan_of
-from models.labels import Labels
-from models.locks import Locks
-from models.sampling import key_obeyed
-from models.scorecard import Judged, judge
-from models.tokens import CellTokenizer, NotRepresentable
-from music.cells import BY_NAME, cell_statistics, control_classes
-from music.errors import UnreadableScore
-from music.instruments import name_of
-from music.keys import scale_of
-from music.readers import read_midi
-from music.score import Limits, bar_table, normalise, to_midi
+from models.decoding.batching import Batcher, Busy, Ticket
+from models.decoding.locks import Locks
+from models.fill.best_of import drafts
+from models.fill.compose import BarAsk, Composition, Take, cell_asks, requests_of, takes_of, track_asks
+from models.fill.fill import ContractBroken, Filled, Region, plan_of
+from models.fill.sampling import key_obeyed
+from models.judge.scorecard import Judged, judge
+from models.tokens.labels import Labels
+from models.tokens.tokenizer import CellTokenizer, NotRepresentable
+from music.reading.files import read_midi
+from music.score.cells import BY_NAME, cell_statistics, control_classes
+from music.score.errors import UnreadableScore
+from music.score.form import Limits, bar_table, normalise, to_midi
+from music.score.instruments import name_of
+from music.score.keys import scale_of
 from serving.errors import Crowded, Refused
 from serving.schemas import ComposeRequest, LockValues
 
@@ -34,17 +35,41 @@ MAX_TRACKS = 16
 
 
 def locks_of(values: LockValues, tokenizer: CellTokenizer) -> Locks:
-    """Locks as the model takes them. Raises Refused for a scale that is none, or a grid that the model has not."""
+    """Locks as the model takes them. Raises Refused for a scale that is none, or a grid that the model has
+    not."""
     if values.lowest > values.highest:
-        raise Refused(f"the lowest pitch {values.lowest} lies above the highest {values.highest}: swap them", "locks")
+        raise Refused(
+            f"the lowest pitch {values.lowest} lies above the highest {values.highest}: swap them", "locks"
+        )
     try:
-        scale = scale_of(values.scale) if isinstance(values.scale, str) and values.scale else frozenset(values.scale)
+        scale = (
+            scale_of(values.scale)
+            if isinstance(values.scale, str) and values.scale
+            else frozenset(values.scale)
+        )
     except ValueError as error:
         raise Refused(str(error), "locks.scale") from error
-    grid = 4 * tokenizer.ticks_per_quarter * Fraction(values.grid.rstrip("T")) * (Fraction(2, 3) if values.grid.endswith("T") else 1) if values.grid else Fraction(1)
+    grid = (
+        4
+        * tokenizer.ticks_per_quarter
+        * Fraction(values.grid.rstrip("T"))
+        * (Fraction(2, 3) if values.grid.endswith("T") else 1)
+        if values.grid
+        else Fraction(1)
+    )
     if grid.denominator != 1:
-        raise Refused(f"this model's grid of {tokenizer.ticks_per_quarter} ticks a quarter has no {values.grid}: choose a coarser one", "locks.grid")
-    ranges = dict.fromkeys(range(MAX_TRACKS), (values.lowest, values.highest)) if (values.lowest, values.highest) != (0, 127) else {}
+        raise Refused(
+            (
+                f"this model's grid of {tokenizer.ticks_per_quarter} ticks a quarter has no {values.grid}: "
+                f"choose a coarser one"
+            ),
+            "locks.grid",
+        )
+    ranges = (
+        dict.fromkeys(range(MAX_TRACKS), (values.lowest, values.highest))
+        if (values.lowest, values.highest) != (0, 127)
+        else {}
+    )
     return Locks(scale=scale, ranges=ranges, grid_ticks=int(grid), voice_leading=values.voice_leading)  # type: ignore[arg-type]
 
 
@@ -59,23 +84,44 @@ class Engine:
     def known(self) -> dict[str, list[str]]:
         """What can be asked for."""
         t = self.tokenizer
-        return {"styles": t.styles, "rhythms": t.rhythms, "tempo_classes": t.tempo_classes, "metres": [f"{n}/{d}" for n, d in t.metres], "instruments": [name_of(p) for p in t.programs],
-                **{control.name: [control.describe_class(i) for i in range(control.classes)] for control in BY_NAME.values()}}  # fmt: skip
+        return {
+            "styles": t.styles,
+            "rhythms": t.rhythms,
+            "tempo_classes": t.tempo_classes,
+            "metres": [f"{n}/{d}" for n, d in t.metres],
+            "instruments": [name_of(p) for p in t.programs],
+            **{
+                control.name: [control.describe_class(i) for i in range(control.classes)]
+                for control in BY_NAME.values()
+            },
+        }
 
     def composition(self, request: ComposeRequest, seed: int) -> Composition:
         """A request of the service as the model takes it. Raises Refused for a scale that is none."""
         body = request.model_dump(exclude={"controls", "track_controls", "bar_controls", "locks", "seed"})
-        return Composition(**body, controls=request.controls.given(), track_controls=[values.given() for values in request.track_controls], seed=seed,
-                           bar_controls=[BarAsk(**ask.model_dump()) for ask in request.bar_controls], locks=locks_of(request.locks, self.tokenizer))  # fmt: skip
+        return Composition(
+            **body,
+            controls=request.controls.given(),
+            track_controls=[values.given() for values in request.track_controls],
+            seed=seed,
+            bar_controls=[BarAsk(**ask.model_dump()) for ask in request.bar_controls],
+            locks=locks_of(request.locks, self.tokenizer),
+        )
 
     def compose(self, asked: Composition) -> tuple[list[Take], list[Judged]]:
         """Takes and their scorecards. Raises Refused, naming what is known; Busy where too many wait."""
-        tickets: list[Ticket] = []
+        tickets: list[Ticket[Filled]] = []
         try:
             requests = drafts(requests_of(self.tokenizer, asked), asked.best_of)
             for request in requests:
-                tickets.append(self.batcher.submit(request, DEADLINE_S))  # what is queued when one is refused must be cancelled
-            takes = takes_of(requests, [ticket.result() for ticket in tickets], asked.best_of, self.bundle.rewards)
+                # what is queued when one is refused must be cancelled
+                tickets.append(self.batcher.submit(Region(self.tokenizer, request), DEADLINE_S))
+            takes = takes_of(
+                requests,
+                [ticket.result() for ticket in tickets],
+                asked.best_of,
+                self.bundle.rewards.of_answer,
+            )
         except ContractBroken:
             raise
         except Busy as error:
@@ -83,20 +129,46 @@ class Engine:
         except ValueError as error:
             raise Refused(str(error)) from error
         except TimeoutError as error:
-            raise Refused(f"not written within {DEADLINE_S:.0f} s: ask for fewer bars, tracks or takes, or a lower temperature") from error
+            raise Refused(
+                f"not written within {DEADLINE_S:.0f} s: ask for fewer bars, tracks or takes, or a lower "
+                f"temperature"
+            ) from error
         finally:
             for ticket in tickets:
                 ticket.cancel()  # what is done does not mind; what is not need not be written any more
-        wanted: dict[str, Any] = {name: value for name, value in (("style", asked.style), ("rhythm", asked.rhythm), ("key", asked.key), ("metre", asked.metre), ("bars", asked.bars)) if value}
-        wanted |= {name: BY_NAME[name].describe_class(BY_NAME[name].class_of(value)) for name, value in asked.controls.items()}
+        wanted: dict[str, Any] = {
+            name: value
+            for name, value in (
+                ("style", asked.style),
+                ("rhythm", asked.rhythm),
+                ("key", asked.key),
+                ("metre", asked.metre),
+                ("bars", asked.bars),
+            )
+            if value
+        }
+        wanted |= {
+            name: BY_NAME[name].describe_class(BY_NAME[name].class_of(value))
+            for name, value in asked.controls.items()
+        }
         if asked.track_controls:
-            wanted["tracks"] = [{name: BY_NAME[name].describe_class(BY_NAME[name].class_of(value)) for name, value in track.items()} for track in asked.track_controls]
+            wanted["tracks"] = [
+                {
+                    name: BY_NAME[name].describe_class(BY_NAME[name].class_of(value))
+                    for name, value in track.items()
+                }
+                for track in asked.track_controls
+            ]
         if asked.bar_controls:
             wanted["bar_controls"] = len(asked.bar_controls)
         try:
-            judged = [judge(self.bundle, take.score, Labels()) for take in takes]  # without labels, like the reference of the percentile
+            judged = [
+                judge(self.bundle, take.score, Labels()) for take in takes
+            ]  # without labels, like the reference of the percentile
         except UnreadableScore as error:
-            raise Refused(f"what was written is too dense to be judged: {error}; ask for fewer bars or a lower density") from error
+            raise Refused(
+                f"what was written is too dense to be judged: {error}; ask for fewer bars or a lower density"
+            ) from error
         for take, card in zip(takes, judged, strict=True):
             card.scorecard["asked"] = wanted
             card.scorecard["obeyed"] = self._obeyed(take.score, asked)
@@ -113,10 +185,20 @@ class Engine:
         statistics, length = cell_statistics(score), int(bars[:, 1].sum())
         found = [control_classes(statistics[:, k], length, score.tpq) for k in range(len(score.tracks))]
         for name in {name for track in wanted for name, _ in track.classes}:
-            obeyed[name] = all(found[k].get(name, 0) == index for k, track in enumerate(wanted) for other, index in track.classes if other == name)
+            obeyed[name] = all(
+                found[k].get(name, 0) == index
+                for k, track in enumerate(wanted)
+                for other, index in track.classes
+                if other == name
+            )
         cells = cell_asks(asked.bar_controls, len(bars), len(score.tracks))
         if cells:
-            told = [(control_classes(statistics[b : b + 1, k], int(bars[b, 1]), score.tpq).get(name, 0), index) for (b, k), asks in cells.items() if b < len(bars) for name, index in asks]
+            told = [
+                (control_classes(statistics[b : b + 1, k], int(bars[b, 1]), score.tpq).get(name, 0), index)
+                for (b, k), asks in cells.items()
+                if b < len(bars)
+                for name, index in asks
+            ]
             obeyed["bar_controls"] = all(have == index for have, index in told)
         return obeyed
 
@@ -128,7 +210,9 @@ class Engine:
             raise Refused(str(error)) from error
         try:
             raw = read_midi(base64.b64decode(midi, validate=True), UPLOAD)
-            score = normalise(raw, ticks_per_quarter=self.tokenizer.ticks_per_quarter, velocity=self.tokenizer.velocity)
+            score = normalise(
+                raw, ticks_per_quarter=self.tokenizer.ticks_per_quarter, velocity=self.tokenizer.velocity
+            )
             return judge(self.bundle, score, labels)
         except binascii.Error as error:
             raise Refused(f"midi is not base64: {error}", "midi") from error
@@ -139,5 +223,7 @@ class Engine:
         """Pay the first-call costs (threads, hash tables) before a client does."""
         metre = "/".join(map(str, self.tokenizer.metres[0]))
         takes, _ = self.compose(Composition(bars=1, metre=metre, instruments=[self.tokenizer.programs[0]]))
-        threading.Thread(target=self.bundle.run_index.build, daemon=True).start()  # two seconds of tables; until then each is made when asked for
+        threading.Thread(
+            target=self.bundle.run_index.build, daemon=True
+        ).start()  # two seconds of tables; until then each is made when asked for
         self.score(base64.b64encode(to_midi(takes[0].score)).decode(), Labels())

@@ -6,8 +6,19 @@ from typing import Any
 
 from bentoml.exceptions import BentoMLException
 
-CODES = {400: "bad_request", 401: "unauthorized", 404: "not_found", 405: "method_not_allowed", 408: "cancelled", 413: "too_large", 415: "unsupported_media_type",
-         422: "invalid", 429: "busy", 503: "not_ready", 504: "timeout"}
+CODES = {
+    400: "bad_request",
+    401: "unauthorized",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "cancelled",
+    413: "too_large",
+    415: "unsupported_media_type",
+    422: "invalid",
+    429: "busy",
+    503: "not_ready",
+    504: "timeout",
+}
 
 
 def error_body(code: str, message: str, field: str = "") -> dict[str, Any]:
@@ -43,18 +54,29 @@ class Gone(BentoMLException):
 
 
 def reshape(status: int, body: bytes) -> bytes:
-    """Any error answer in the one shape: ours pass through, BentoML's {"error": "text"} and plain text are wrapped."""
+    """Any error answer in the one shape: ours pass through, BentoML's {"error": "text"} and plain text are
+    wrapped."""
     inner = _innermost(body.decode("utf-8", errors="replace"))
     if isinstance(inner, dict):
         return json.dumps({"error": inner}).encode()
-    message = "something went wrong on our side; it is logged with the request id" if status >= 500 and status not in CODES else inner or HTTPStatus(status).phrase
-    return json.dumps(error_body(CODES.get(status, "internal" if status >= 500 else "bad_request"), message)).encode()
+    message = (
+        "something went wrong on our side; it is logged with the request id"
+        if status >= 500 and status not in CODES
+        else inner or HTTPStatus(status).phrase
+    )
+    return json.dumps(
+        error_body(CODES.get(status, "internal" if status >= 500 else "bad_request"), message)
+    ).encode()
 
 
 def _innermost(value: Any) -> dict[str, Any] | str:
     """Our error object, however BentoML has wrapped it in JSON, lists and {"error": ...}; else the text."""
     if isinstance(value, dict):
-        return value if {"code", "message"} <= value.keys() else _innermost(value.get("error", json.dumps(value)))
+        return (
+            value
+            if {"code", "message"} <= value.keys()
+            else _innermost(value.get("error", json.dumps(value)))
+        )
     if isinstance(value, list):
         return _innermost(value[0]) if value else ""
     try:

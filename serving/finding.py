@@ -1,13 +1,15 @@
-"""/v1/similar, /v1/recommend and /v1/feedback: from requests to models/finding.py and back. No HTTP here."""
+"""/v1/similar, /v1/recommend and /v1/feedback: from requests to models/find/finder.py and back. No HTTP
+here."""
 
 from dataclasses import asdict
 from typing import Any
 
-from models.catalogue import Filters
-from models.compose import Composition
-from models.explaining import Why
-from models.finding import Finder, Unanswerable
-from models.interactions import Taste
+from models.fill.compose import Composition
+from models.find.answers import Unanswerable
+from models.find.catalogue import Filters
+from models.find.finder import Finder
+from models.find.interactions import Taste
+from models.find.reasons import Why
 from monitoring.log import EventLog
 from monitoring.wins import COMPARED
 from serving.engine import Engine
@@ -24,7 +26,7 @@ from serving.schemas_recommending import (
     SimilarHit,
     SimilarRequest,
     WhyAnswer,
-)  # fmt: skip
+)
 
 SPARE = 3  # times as many pieces are written as are asked for; the recommender picks
 
@@ -33,30 +35,66 @@ def similar(finder: Finder, request: SimilarRequest) -> tuple[list[SimilarHit], 
     """Items like a query, and how many passed the filters. Raises Refused."""
     bars = (request.bars[0] - 1, request.bars[1]) if request.bars else None
     try:
-        found, searched = finder.similar(midi=request.midi, item=request.id or "", bars=bars, k=request.k, filters=_filters(request.filters))
+        found, searched = finder.similar(
+            midi=request.midi,
+            item=request.id or "",
+            bars=bars,
+            k=request.k,
+            filters=_filters(request.filters),
+        )
     except Unanswerable as error:
         raise Refused(str(error), error.field) from error
     return [
-        SimilarHit(item=item_answer(finder, each.hit.row, request.with_midi), likeness=each.hit.likeness, why=_told(each.why),
-                   matches=[MatchAnswer(query_bars=_counted(m.query_bars), bars=_counted(m.bars), likeness=m.likeness) for m in each.hit.matches])
+        SimilarHit(
+            item=item_answer(finder, each.hit.row, request.with_midi),
+            likeness=each.hit.likeness,
+            why=_told(each.why),
+            matches=[
+                MatchAnswer(query_bars=_counted(m.query_bars), bars=_counted(m.bars), likeness=m.likeness)
+                for m in each.hit.matches
+            ],
+        )
         for each in found
-    ], searched  # fmt: skip
+    ], searched
 
 
 def recommend(finder: Finder, request: RecommendRequest) -> tuple[list[RecommendedItem], Taste, list[str]]:
     """Items for a taste, the taste, and warnings. Raises Refused."""
     try:
         found, taste, warnings = finder.recommend(
-            user=request.user or "", likes=request.likes, dislikes=request.dislikes, k=request.k, filters=_filters(request.filters), diversity=request.diversity,
-            exploration=request.exploration, repeat=request.repeat, seed=request.seed,
-        )  # fmt: skip
+            user=request.user or "",
+            likes=request.likes,
+            dislikes=request.dislikes,
+            k=request.k,
+            filters=_filters(request.filters),
+            diversity=request.diversity,
+            exploration=request.exploration,
+            repeat=request.repeat,
+            seed=request.seed,
+        )
     except Unanswerable as error:
         raise Refused(str(error), error.field) from error
-    return [RecommendedItem(item=item_answer(finder, s.row, request.with_midi), score=s.score, spoke=s.spoke, like=s.like, why=_told(s.why) if s.why else None) for s in found], taste, warnings
+    return (
+        [
+            RecommendedItem(
+                item=item_answer(finder, s.row, request.with_midi),
+                score=s.score,
+                spoke=s.spoke,
+                like=s.like,
+                why=_told(s.why) if s.why else None,
+            )
+            for s in found
+        ],
+        taste,
+        warnings,
+    )
 
 
-def compose_for(engine: Engine, finder: Finder, taste: Taste, takes: int, seed: int, request_id: str) -> list[ComposedForYou]:
-    """Pieces written for a taste, the best by the same recommender of SPARE times as many. Raises Refused, Crowded."""
+def compose_for(
+    engine: Engine, finder: Finder, taste: Taste, takes: int, seed: int, request_id: str
+) -> list[ComposedForYou]:
+    """Pieces written for a taste, the best by the same recommender of SPARE times as many. Raises Refused,
+    Crowded."""
     try:
         asked = finder.wanted(taste)
     except Unanswerable as error:
@@ -66,20 +104,37 @@ def compose_for(engine: Engine, finder: Finder, taste: Taste, takes: int, seed: 
     best = sorted(range(len(written)), key=lambda i: -worth[i])[:takes]
     told = {name: value for name, value in asked.items() if name != "controls"} | asked.get("controls", {})
     return [
-        ComposedForYou(id=f"{request_id}-{n + 1}", midi=_base64(written[i].midi), seed=written[i].seed, score=round(worth[i], 4), asked=told, scorecard=Scorecard(**judged[i].scorecard))
+        ComposedForYou(
+            id=f"{request_id}-{n + 1}",
+            midi=_base64(written[i].midi),
+            seed=written[i].seed,
+            score=round(worth[i], 4),
+            asked=told,
+            scorecard=Scorecard(**judged[i].scorecard),
+        )
         for n, i in enumerate(best)
-    ]  # fmt: skip
+    ]
 
 
 def check_item(finder: Finder, log: EventLog, request: FeedbackRequest) -> None:
-    """Raises Refused for feedback on what is neither an item nor an answer, and for a comparison of what was not offered as a pair."""
+    """Raises Refused for feedback on what is neither an item nor an answer, and for a comparison of what was
+    not offered as a pair."""
     if request.event in COMPARED:
         both = [log.answer(name) for name in (request.item, request.over)]
         for name, row, field in zip((request.item, request.over), both, ("item", "over"), strict=True):
             if row is None:
-                raise Refused(f"no answer {name!r} is in the log: compare two takes of one answer, by their ids", field)
-        if both[0] is not None and both[1] is not None and (both[0].request_id != both[1].request_id or both[0].id == both[1].id):
-            raise Refused("item and over are to be two takes of one answer (POST /v1/pair, or /v1/compose with n)", "over")
+                raise Refused(
+                    f"no answer {name!r} is in the log: compare two takes of one answer, by their ids", field
+                )
+        if (
+            both[0] is not None
+            and both[1] is not None
+            and (both[0].request_id != both[1].request_id or both[0].id == both[1].id)
+        ):
+            raise Refused(
+                "item and over are to be two takes of one answer (POST /v1/pair, or /v1/compose with n)",
+                "over",
+            )
         return
     finder.refresh()
     if finder.unknown([request.item]):

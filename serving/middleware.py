@@ -1,4 +1,5 @@
-"""Plain ASGI middleware: known paths only, bounded JSON bodies checked against the schemas, one shape of error, request counts.
+"""Plain ASGI middleware: known paths only, bounded JSON bodies checked against the schemas, one shape of
+error, request counts.
 
 It stands before BentoML, so nothing a client sends can make a 5xx or a new metric label there.
 """
@@ -27,17 +28,52 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-BODIES: dict[str, type[BaseModel]] = {"/v1/compose": ComposeRequest, "/v1/score": ScoreRequest, "/v1/edit": EditRequest,
-                                      "/v1/similar": SimilarRequest, "/v1/recommend": RecommendRequest, "/v1/feedback": FeedbackRequest, "/v1/pair": PairRequest}
-METHODS = {"/v1/compose": "POST", "/v1/edit": "POST", "/v1/score": "POST", "/v1/similar": "POST", "/v1/recommend": "POST", "/v1/feedback": "POST", "/v1/pair": "POST", "/v1/wins": "GET", "/v1/model": "GET", "/livez": "GET", "/readyz": "GET", "/healthz": "GET", "/metrics": "GET",
-           "/": "GET", "/docs.json": "GET", "/schema.json": "GET"}
+BODIES: dict[str, type[BaseModel]] = {
+    "/v1/compose": ComposeRequest,
+    "/v1/score": ScoreRequest,
+    "/v1/edit": EditRequest,
+    "/v1/similar": SimilarRequest,
+    "/v1/recommend": RecommendRequest,
+    "/v1/feedback": FeedbackRequest,
+    "/v1/pair": PairRequest,
+}
+METHODS = {
+    "/v1/compose": "POST",
+    "/v1/edit": "POST",
+    "/v1/score": "POST",
+    "/v1/similar": "POST",
+    "/v1/recommend": "POST",
+    "/v1/feedback": "POST",
+    "/v1/pair": "POST",
+    "/v1/wins": "GET",
+    "/v1/model": "GET",
+    "/livez": "GET",
+    "/readyz": "GET",
+    "/healthz": "GET",
+    "/metrics": "GET",
+    "/": "GET",
+    "/docs.json": "GET",
+    "/schema.json": "GET",
+}
 PREFIXES = ("/static_content/",)
 MAX_BODY = 3_000_000
-REQUEST_ID = b"ostinato-request-id"  # set here for the service; what a client sends under this name is dropped
+REQUEST_ID = (
+    b"ostinato-request-id"  # set here for the service; what a client sends under this name is dropped
+)
 
 
-async def _answer(send: Send, status: int, body: bytes, extra: list[tuple[bytes, bytes]] | None = None, content_type: str = "application/json") -> None:
-    headers = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode()), *(extra or [])]
+async def _answer(
+    send: Send,
+    status: int,
+    body: bytes,
+    extra: list[tuple[bytes, bytes]] | None = None,
+    content_type: str = "application/json",
+) -> None:
+    headers = [
+        (b"content-type", content_type.encode()),
+        (b"content-length", str(len(body)).encode()),
+        *(extra or []),
+    ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
@@ -52,7 +88,8 @@ def _no_constant(name: str) -> None:
 
 
 class CheckRequests:
-    """Refuse unknown paths, wrong methods, bodies too large, not JSON, or not of the schema, before BentoML sees them."""
+    """Refuse unknown paths, wrong methods, bodies too large, not JSON, or not of the schema, before BentoML
+    sees them."""
 
     def __init__(self, app: App) -> None:
         self.app = app
@@ -63,7 +100,9 @@ class CheckRequests:
         path, method = scope["path"], scope["method"]
         wanted = METHODS.get(path) or ("GET" if path.startswith(PREFIXES) else None)
         if wanted is None:
-            return await _refuse(send, 404, f"no such path; there are {', '.join(p for p in METHODS if p.startswith('/v1'))}")
+            return await _refuse(
+                send, 404, f"no such path; there are {', '.join(p for p in METHODS if p.startswith('/v1'))}"
+            )
         if method != wanted and not (wanted == "GET" and method == "HEAD"):
             return await _refuse(send, 405, f"use {wanted} {path}", allow=wanted)
         schema = BODIES.get(path)
@@ -77,7 +116,9 @@ class CheckRequests:
             return await _refuse(send, 415, "send the request as JSON with content-type: application/json")
         body = await _read(receive)
         if body is None:
-            return await _refuse(send, 413, f"the body is larger than {MAX_BODY} bytes; a score may have 2 MB")
+            return await _refuse(
+                send, 413, f"the body is larger than {MAX_BODY} bytes; a score may have 2 MB"
+            )
         try:
             value = json.loads(body, parse_constant=_no_constant)
             schema.model_validate(value)
@@ -92,7 +133,13 @@ class CheckRequests:
     async def _watched(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         """Serve a request under an id, and end its work if the client goes away."""
         request_id = uuid.uuid4().hex
-        scope = {**scope, "headers": [*((k, v) for k, v in scope["headers"] if k != REQUEST_ID), (REQUEST_ID, request_id.encode())]}
+        scope = {
+            **scope,
+            "headers": [
+                *((k, v) for k, v in scope["headers"] if k != REQUEST_ID),
+                (REQUEST_ID, request_id.encode()),
+            ],
+        }
         gone = asyncio.Event()
 
         async def heard() -> Message:
@@ -148,7 +195,8 @@ async def _read(receive: Receive) -> bytes | None:
 
 
 class ServeMetrics:
-    """GET /metrics over all workers. BentoML's own metrics are off: they make a new series of every unknown URL."""
+    """GET /metrics over all workers. BentoML's own metrics are off: they make a new series of every unknown
+    URL."""
 
     def __init__(self, app: App) -> None:
         self.app = app
@@ -184,7 +232,11 @@ class OneErrorShape:
             else:
                 body += message.get("body", b"")
                 if not message.get("more_body"):
-                    kept = [(k, v) for k, v in start.get("headers", []) if k.lower() in (b"allow", b"retry-after", b"x-request-id")]
+                    kept = [
+                        (k, v)
+                        for k, v in start.get("headers", [])
+                        if k.lower() in (b"allow", b"retry-after", b"x-request-id")
+                    ]
                     await _answer(send, status, reshape(status, body), kept)
 
         await self.app(scope, receive, shape)

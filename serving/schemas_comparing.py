@@ -6,7 +6,8 @@ from serving.schemas import ComposeRequest, Strict
 
 
 class PairRequest(ComposeRequest):
-    """A prompt as for /v1/compose; `n` is not read. What is left out entirely is drawn from what the model knows."""
+    """A prompt as for /v1/compose; `n` is not read. What is left out entirely is drawn from what the model
+    knows."""
 
 
 class PairTake(Strict):
@@ -17,7 +18,8 @@ class PairTake(Strict):
 
 
 class PairAnswer(Strict):
-    """Two takes of one prompt in a blind order: from two models where the service has a rival, else from two seeds of one."""
+    """Two takes of one prompt in a blind order: from two models where the service has a rival, else from two
+    seeds of one."""
 
     request_id: str
     model: str = Field(description="the champion; which take is its is not told")

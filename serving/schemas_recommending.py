@@ -4,27 +4,41 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from models.interactions import EVENTS, EXPLICIT, RATINGS
+from models.find.interactions import EVENTS, EXPLICIT, RATINGS
 from serving.schemas import MAX_SCORE_BASE64, Scorecard, Strict, Word
 
 MAX_LIKES, MAX_FOUND = 10_000, 100
-Opaque = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")]  # no @: an id, never an address
+Opaque = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")
+]  # no @: an id, never an address
 Id = Annotated[str, StringConstraints(min_length=1, max_length=300)]
 
 
 class FilterValues(Strict):
     """What an answer must be."""
 
-    labels: dict[Word, Annotated[list[Word], Field(min_length=1, max_length=40)]] = Field(default_factory=dict, max_length=8, description="e.g. {'style': ['irish'], 'mode': ['minor', 'dorian']}")
-    ranges: dict[Word, tuple[float, float]] = Field(default_factory=dict, max_length=12, description="descriptors, e.g. {'note_density': [1, 2]}, both ends included")
+    labels: dict[Word, Annotated[list[Word], Field(min_length=1, max_length=40)]] = Field(
+        default_factory=dict,
+        max_length=8,
+        description="e.g. {'style': ['irish'], 'mode': ['minor', 'dorian']}",
+    )
+    ranges: dict[Word, tuple[float, float]] = Field(
+        default_factory=dict,
+        max_length=12,
+        description="descriptors, e.g. {'note_density': [1, 2]}, both ends included",
+    )
 
 
 class SimilarRequest(Strict):
     """A score or an item to find the like of."""
 
-    midi: Annotated[str, StringConstraints(max_length=MAX_SCORE_BASE64)] = Field("", description="base64 MIDI")
+    midi: Annotated[str, StringConstraints(max_length=MAX_SCORE_BASE64)] = Field(
+        "", description="base64 MIDI"
+    )
     id: Id | None = Field(None, description="an item of the catalogue, or the id of an answer in the log")
-    bars: tuple[int, int] | None = Field(None, description="first and last bar of the passage to compare, counted from 1; left out: all")
+    bars: tuple[int, int] | None = Field(
+        None, description="first and last bar of the passage to compare, counted from 1; left out: all"
+    )
     k: int = Field(10, ge=1, le=MAX_FOUND)
     filters: FilterValues = Field(default_factory=FilterValues)
     with_midi: bool = Field(False, description="send each item's score too")
@@ -34,7 +48,9 @@ class SimilarRequest(Strict):
         if bool(self.midi) == bool(self.id):
             raise ValueError("give one of midi and id")
         if self.bars and not 1 <= self.bars[0] <= self.bars[1]:
-            raise ValueError(f"bars {self.bars[0]} to {self.bars[1]}: count from 1, the first not after the last")
+            raise ValueError(
+                f"bars {self.bars[0]} to {self.bars[1]}: count from 1, the first not after the last"
+            )
         return self
 
 
@@ -42,11 +58,20 @@ class RecommendRequest(Strict):
     """Whose taste: a user of the log, lists of items, or both; neither is a new listener."""
 
     user: Opaque | None = Field(None, description="an opaque id as it was sent with feedback")
-    likes: list[Id] = Field(default_factory=list, max_length=MAX_LIKES, description="items, or ids of answers")
+    likes: list[Id] = Field(
+        default_factory=list, max_length=MAX_LIKES, description="items, or ids of answers"
+    )
     dislikes: list[Id] = Field(default_factory=list, max_length=MAX_LIKES)
     k: int = Field(10, ge=1, le=MAX_FOUND)
-    diversity: float = Field(0.2, ge=0, le=1, description="0: by score alone, 1: by unlikeness to what is already in the list alone")
-    exploration: float = Field(0.0, ge=0, le=1, description="share of places given to items further down the list")
+    diversity: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="0: by score alone, 1: by unlikeness to what is already in the list alone",
+    )
+    exploration: float = Field(
+        0.0, ge=0, le=1, description="share of places given to items further down the list"
+    )
     repeat: bool = Field(False, description="also items the listener has met; disliked ones never")
     seed: int = Field(0, ge=0, le=2**31 - 1)
     filters: FilterValues = Field(default_factory=FilterValues)
@@ -61,9 +86,13 @@ class FeedbackRequest(Strict):
     user: Opaque = Field(description="an opaque id; nothing that names a person")
     item: Id = Field(description="an item of the catalogue, or the id of an answer")
     event: Literal["like", "dislike", "rating", "play", "skip", "accepted", "undone", "prefer", "tie"]
-    over: Annotated[str, StringConstraints(max_length=300)] = Field("", description="prefer, tie: the id of the other take")
+    over: Annotated[str, StringConstraints(max_length=300)] = Field(
+        "", description="prefer, tie: the id of the other take"
+    )
     value: float | None = Field(None, description="of a rating, 1 to 5")
-    key: Annotated[str, StringConstraints(max_length=100)] = Field("", description="idempotency key: the same key of the same user counts once")
+    key: Annotated[str, StringConstraints(max_length=100)] = Field(
+        "", description="idempotency key: the same key of the same user counts once"
+    )
 
     @model_validator(mode="after")
     def _its_own_fields(self) -> "FeedbackRequest":

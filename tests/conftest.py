@@ -10,8 +10,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from symusic import Score
 
-from models.tokens import CellTokenizer, train_tokenizer
-from music.score import bar_ticks, build, without_overlaps
+from models.tokens.build import train_tokenizer
+from models.tokens.tokenizer import CellTokenizer
+from music.score.form import bar_ticks, build, without_overlaps
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
@@ -27,14 +28,21 @@ if not os.environ["PROMETHEUS_MULTIPROC_DIR"]:
 
 @st.composite
 def normal_scores(draw: st.DrawFn, drums: bool = True) -> Score:
-    """Scores in normal form: whole bars, no doubled or overlapping note, something sounding in the first and last bar."""
+    """Scores in normal form: whole bars, no doubled or overlapping note, something sounding in the first and
+    last bar."""
     metre = draw(st.sampled_from(METRES))
     bars = draw(st.integers(1, 6))
     length = bar_ticks(*metre, TPQ)
     tracks = []
     for index in range(draw(st.integers(1, 3))):
         drum = drums and draw(st.booleans())
-        notes = draw(st.lists(st.tuples(st.integers(0, bars * length - 1), st.integers(1, 60), st.integers(0, 127)), min_size=1, max_size=40))
+        notes = draw(
+            st.lists(
+                st.tuples(st.integers(0, bars * length - 1), st.integers(1, 60), st.integers(0, 127)),
+                min_size=1,
+                max_size=40,
+            )
+        )
         if index == 0:
             notes += [(0, 1, 60), (bars * length - 1, 1, 60)]
         clean = without_overlaps(np.array(notes, dtype=np.int64))
@@ -46,8 +54,15 @@ def normal_scores(draw: st.DrawFn, drums: bool = True) -> Score:
 @pytest.fixture(scope="session")
 def tokenizer() -> CellTokenizer:
     return train_tokenizer(
-        metres=[f"{n}/{d}" for n, d in METRES], programs=[-1, 0, 40, 52], styles=["chorale", "irish"], rhythms=["jig", "reel"], tempos=["slow", "fast"],
-        ticks_per_quarter=TPQ, velocity=80, max_note_quarters=16, max_bars_control=64,
+        metres=[f"{n}/{d}" for n, d in METRES],
+        programs=[-1, 0, 40, 52],
+        styles=["chorale", "irish"],
+        rhythms=["jig", "reel"],
+        tempos=["slow", "fast"],
+        ticks_per_quarter=TPQ,
+        velocity=80,
+        max_note_quarters=16,
+        max_bars_control=64,
     )
 
 
@@ -62,26 +77,55 @@ def tiny_line(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def copy_checkout(target: Path) -> Path:
     """The tracked and new files of this checkout in a fresh git repository, without data, cache or store."""
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\n")
     for name in filter(None, listed):
         if (ROOT / name).is_file() and name != "dvc.lock":
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, target / name)
-    for command in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "start"]):
+    for command in (
+        ["init", "-q"],
+        ["add", "-A"],
+        ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "start"],
+    ):
         subprocess.run(["git", *command], cwd=target, check=True)
     return target
 
 
 def environment(top: Path) -> dict[str, str]:
     """Environment of a command in another checkout: its own code, store and bento home."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("MLFLOW_TRACKING_URI", "BENTOML_HOME", "OSTINATO_HOME", "OSTINATO_LOG")}
-    identity = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in (("NAME", "test"), ("EMAIL", "test@example.org"))}
-    return {**kept, **identity, "PYTHONPATH": str(top), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1", "PYTHONWARNINGS": "ignore"}
+    kept = {
+        k: v
+        for k, v in os.environ.items()
+        if k not in ("MLFLOW_TRACKING_URI", "BENTOML_HOME", "OSTINATO_HOME", "OSTINATO_LOG")
+    }
+    identity = {
+        f"GIT_{who}_{what}": value
+        for who in ("AUTHOR", "COMMITTER")
+        for what, value in (("NAME", "test"), ("EMAIL", "test@example.org"))
+    }
+    return {
+        **kept,
+        **identity,
+        "PYTHONPATH": str(top),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "DVC_NO_ANALYTICS": "1",
+        "PYTHONWARNINGS": "ignore",
+    }
 
 
 def run(top: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """`ostinato <arguments>` in a checkout."""
-    done = subprocess.run([sys.executable, "-m", "pipelines.cli", *arguments], cwd=top, env=environment(top), capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.commands.app", *arguments],
+        cwd=top,
+        env=environment(top),
+        capture_output=True,
+        text=True,
+    )
     if check and done.returncode:
-        raise AssertionError(f"ostinato {' '.join(arguments)} failed:\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}")
+        raise AssertionError(
+            f"ostinato {' '.join(arguments)} failed:\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
+        )
     return done

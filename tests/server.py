@@ -30,7 +30,12 @@ class Server:
 
     def ask(self, path: str, body: Any = None, method: str = "") -> tuple[int, Any]:
         data = json.dumps(body).encode() if body is not None else None
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data, {"content-type": "application/json"}, method=method or ("POST" if data else "GET"))
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{path}",
+            data,
+            {"content-type": "application/json"},
+            method=method or ("POST" if data else "GET"),
+        )
         try:
             with urllib.request.urlopen(request, timeout=120) as answer:
                 text = answer.read().decode()
@@ -45,7 +50,13 @@ def served(top: Path, port: int | None = None, **extra: str) -> Iterator[Server]
     port = port or free_port()
     log = (top / "serve.log").open("wb")
     begin = time.monotonic()
-    process = subprocess.Popen([sys.executable, "-m", "pipelines.cli", "serve", "--port", str(port)], cwd=top, env={**environment(top), **extra}, stdout=log, stderr=subprocess.STDOUT)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipelines.commands.app", "serve", "--port", str(port)],
+        cwd=top,
+        env={**environment(top), **extra},
+        stdout=log,
+        stderr=subprocess.STDOUT,
+    )
     server = Server(port, process, 0.0)
     try:
         while True:

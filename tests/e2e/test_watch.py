@@ -1,4 +1,5 @@
-"""The watchers for real: Prometheus and Alertmanager from Debian scrape a served bento; rules, alerts and dashboard are asked of them."""
+"""The watchers for real: Prometheus and Alertmanager from Debian scrape a served bento; rules, alerts and
+dashboard are asked of them."""
 
 import json
 import shutil
@@ -33,7 +34,8 @@ def server(tiny_line: Path) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def prometheus(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A live Prometheus with the committed rules and config, only the addresses changed; and an Alertmanager."""
+    """A live Prometheus with the committed rules and config, only the addresses changed; and an
+    Alertmanager."""
     need("prometheus", "prometheus-alertmanager")
     folder = tmp_path_factory.mktemp("prometheus")
     config = yaml.safe_load((WATCH / "prometheus/prometheus.yml").read_text())
@@ -44,16 +46,36 @@ def prometheus(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iter
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     shutil.copy(WATCH / "prometheus/rules.yml", folder)
     commands = [
-        ["prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data", f"--web.listen-address=127.0.0.1:{port}"],
-        ["prometheus-alertmanager", f"--config.file={WATCH}/alertmanager/alertmanager.yml", f"--storage.path={folder}/am", f"--web.listen-address=127.0.0.1:{alert_port}", "--cluster.listen-address="],
+        [
+            "prometheus",
+            f"--config.file={folder}/prometheus.yml",
+            f"--storage.tsdb.path={folder}/data",
+            f"--web.listen-address=127.0.0.1:{port}",
+        ],
+        [
+            "prometheus-alertmanager",
+            f"--config.file={WATCH}/alertmanager/alertmanager.yml",
+            f"--storage.path={folder}/am",
+            f"--web.listen-address=127.0.0.1:{alert_port}",
+            "--cluster.listen-address=",
+        ],
     ]
-    processes = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=(folder / "log").open("ab")) for command in commands]
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=(folder / "log").open("ab"))
+        for command in commands
+    ]
     address = f"http://127.0.0.1:{port}"
     try:
         wait(lambda: get(f"{address}/-/ready") is not None, 30)
         wait(lambda: get(f"http://127.0.0.1:{alert_port}/-/ready") is not None, 30)
         make_traffic(server)
-        wait(lambda: bool(query(address, "ostinato_drift_status")) and bool(query(address, "ostinato:request_seconds:p95")), 60)
+        wait(
+            lambda: (
+                bool(query(address, "ostinato_drift_status"))
+                and bool(query(address, "ostinato:request_seconds:p95"))
+            ),
+            60,
+        )
         yield address
     finally:
         for process in processes:
@@ -83,7 +105,9 @@ def get(url: str) -> str | None:
 
 
 def query(address: str, expression: str) -> list[Any]:
-    with urllib.request.urlopen(f"{address}/api/v1/query?{urllib.parse.urlencode({'query': expression})}", timeout=10) as answer:
+    with urllib.request.urlopen(
+        f"{address}/api/v1/query?{urllib.parse.urlencode({'query': expression})}", timeout=10
+    ) as answer:
         found = json.load(answer)
     assert found["status"] == "success", found
     return list(found["data"]["result"])
@@ -125,7 +149,10 @@ def test_every_query_of_the_dashboard_returns_data(prometheus: str) -> None:
 
 def test_values_are_what_the_service_did(prometheus: str) -> None:
     assert float(query(prometheus, 'sum(ostinato_takes_total{valid="true"})')[0]["value"][1]) >= 9
-    assert query(prometheus, 'sum(ostinato_requests_total{endpoint="compose", status="4xx"})')[0]["value"][1] == "1"
+    assert (
+        query(prometheus, 'sum(ostinato_requests_total{endpoint="compose", status="4xx"})')[0]["value"][1]
+        == "1"
+    )
     assert not query(prometheus, 'ostinato_requests_total{status="5xx"}')
 
 
@@ -137,8 +164,10 @@ def test_the_alertmanager_is_known_to_prometheus(prometheus: str) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        ["promtool", "check", "config", "monitoring/prometheus/prometheus.yml"], ["promtool", "check", "rules", "monitoring/prometheus/rules.yml"],
-        ["promtool", "test", "rules", "monitoring/prometheus/rules_test.yml"], ["amtool", "check-config", "monitoring/alertmanager/alertmanager.yml"],
+        ["promtool", "check", "config", "monitoring/prometheus/prometheus.yml"],
+        ["promtool", "check", "rules", "monitoring/prometheus/rules.yml"],
+        ["promtool", "test", "rules", "monitoring/prometheus/rules_test.yml"],
+        ["amtool", "check-config", "monitoring/alertmanager/alertmanager.yml"],
     ],
 )
 def test_the_tools_accept_the_configuration(command: list[str]) -> None:
@@ -147,9 +176,13 @@ def test_the_tools_accept_the_configuration(command: list[str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_compose_file_is_valid_and_refuses_to_start_without_passwords(tiny_line: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_compose_file_is_valid_and_refuses_to_start_without_passwords(
+    tiny_line: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     need("docker-compose")
-    monkeypatch.setenv("OSTINATO_IMAGE_CONTEXT", str(tiny_line / ".ostinato/image"))  # docker-compose asks that the build context is there
+    monkeypatch.setenv(
+        "OSTINATO_IMAGE_CONTEXT", str(tiny_line / ".ostinato/image")
+    )  # docker-compose asks that the build context is there
     for name in ("POSTGRES_PASSWORD", "STORE_PASSWORD", "GRAFANA_PASSWORD"):
         monkeypatch.delenv(name, raising=False)
     refused = subprocess.run(["docker-compose", "config"], cwd=ROOT, capture_output=True, text=True)

@@ -22,8 +22,13 @@ def test_the_threshold_has_the_stated_false_alarm_rate(n: int, m: int) -> None:
 def test_what_moved_is_named_and_what_did_not_is_not() -> None:
     random = np.random.default_rng(1)
     names = ("note_density", "polyphony", "key_clarity")
-    profile = {part: {name: random.normal(size=300).tolist() for name in names} for part in ("data", "samples")}
-    rows = {"output": {name: (random.normal(size=150) + (name == "polyphony")).tolist() for name in names}, "input": {name: [1.0] * 5 for name in names}}
+    profile = {
+        part: {name: random.normal(size=300).tolist() for name in names} for part in ("data", "samples")
+    }
+    rows = {
+        "output": {name: (random.normal(size=150) + (name == "polyphony")).tolist() for name in names},
+        "input": {name: [1.0] * 5 for name in names},
+    }
     found = find_drift(profile, rows, alpha=0.01, min_rows=50)
     assert {(d.descriptor, d.side) for d in found} == {(name, "output") for name in names}
     assert {d.descriptor for d in found if d.status == "detected"} == {"polyphony"}
@@ -40,7 +45,19 @@ def test_metric_labels_come_from_closed_sets_and_gauges_state_their_mode() -> No
 
     from monitoring import metrics
 
-    allowed = {"endpoint", "status", "model", "valid", "side", "descriptor", "licence", "operation", "contract", "event", "part"}
+    allowed = {
+        "endpoint",
+        "status",
+        "model",
+        "valid",
+        "side",
+        "descriptor",
+        "licence",
+        "operation",
+        "contract",
+        "event",
+        "part",
+    }
     for name, value in vars(metrics).items():
         if hasattr(value, "_labelnames"):
             assert set(value._labelnames) <= allowed, name
@@ -51,7 +68,9 @@ def test_metric_labels_come_from_closed_sets_and_gauges_state_their_mode() -> No
 
 def test_the_dashboard_uses_the_provisioned_datasource_and_has_no_inputs() -> None:
     board = json.loads((ROOT / "monitoring/grafana/dashboards/ostinato.json").read_text())
-    provisioned = yaml.safe_load((ROOT / "monitoring/grafana/provisioning/datasources/prometheus.yml").read_text())["datasources"][0]["uid"]
+    provisioned = yaml.safe_load(
+        (ROOT / "monitoring/grafana/provisioning/datasources/prometheus.yml").read_text()
+    )["datasources"][0]["uid"]
     assert "__inputs" not in board
     for panel in board["panels"]:
         assert {target["datasource"]["uid"] for target in panel["targets"]} == {provisioned}
@@ -60,11 +79,24 @@ def test_the_dashboard_uses_the_provisioned_datasource_and_has_no_inputs() -> No
 
 def test_every_image_of_the_compose_file_is_pinned_and_checked() -> None:
     services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
-    assert {"postgres", "mlflow", "store", "ostinato", "prometheus", "alertmanager", "grafana"} <= services.keys()
+    assert {
+        "postgres",
+        "mlflow",
+        "store",
+        "ostinato",
+        "prometheus",
+        "alertmanager",
+        "grafana",
+    } <= services.keys()
     for name, service in services.items():
         assert ":" in service["image"], name
         assert not service["image"].endswith(":latest"), name
         assert "healthcheck" in service or name == "bucket", name
-    mounted = [volume.split(":")[0] for service in services.values() for volume in service.get("volumes", []) if volume.startswith("./")]
+    mounted = [
+        volume.split(":")[0]
+        for service in services.values()
+        for volume in service.get("volumes", [])
+        if volume.startswith("./")
+    ]
     assert len(mounted) == 4
     assert all(Path(ROOT / path).exists() for path in mounted)

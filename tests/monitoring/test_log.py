@@ -51,12 +51,18 @@ def test_a_cut_last_line_is_passed_over_and_the_next_row_is_whole(tmp_path: Path
 
 
 def test_what_was_appended_survives_a_kill(tmp_path: Path) -> None:
-    code = f"import os, signal; from pathlib import Path; from monitoring.log import EventLog, Row, feedback_once; EventLog(Path({str(tmp_path)!r})).append(Row('answer','score','r','m')); os.kill(os.getpid(), signal.SIGKILL)"
+    code = (
+        f"import os, signal; from pathlib import Path; from monitoring.log import EventLog, Row, "
+        f"feedback_once; EventLog(Path({str(tmp_path)!r})).append(Row('answer','score','r','m')); "
+        f"os.kill(os.getpid(), signal.SIGKILL)"
+    )
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == -9
     assert [r.request_id for r in EventLog(tmp_path).rows()] == ["r"]
 
 
-def test_a_full_disk_is_an_error_and_leaves_no_half_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_an_error_and_leaves_no_half_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log = EventLog(tmp_path)
     log.append(row(1))
     real = os.write
@@ -86,7 +92,13 @@ def test_every_row_is_one_json_line_of_one_schema(tmp_path: Path) -> None:
 
 
 def feedback(user: str, n: int, key: str = "") -> Row:
-    return Row("feedback", "feedback", f"f{n}", "m", body={"user": user, "item": f"i{n}", "event": "like", "key": key})
+    return Row(
+        "feedback",
+        "feedback",
+        f"f{n}",
+        "m",
+        body={"user": user, "item": f"i{n}", "event": "like", "key": key},
+    )
 
 
 def test_a_forgotten_user_is_gone_and_all_else_stays(tmp_path: Path) -> None:
@@ -108,7 +120,9 @@ def _forget_often(folder: Path) -> None:
 def test_forgetting_while_others_append_loses_nothing(tmp_path: Path) -> None:
     EventLog(tmp_path).append(*(feedback("ann", n) for n in range(5)))
     context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_append_many, args=(tmp_path, who)) for who in range(2)] + [context.Process(target=_forget_often, args=(tmp_path,))]
+    workers = [context.Process(target=_append_many, args=(tmp_path, who)) for who in range(2)] + [
+        context.Process(target=_forget_often, args=(tmp_path,))
+    ]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -119,7 +133,13 @@ def test_forgetting_while_others_append_loses_nothing(tmp_path: Path) -> None:
 
 def test_a_key_counts_once_for_each_user(tmp_path: Path) -> None:
     log = EventLog(tmp_path)
-    log.append(feedback("ann", 1, "k"), feedback("ann", 2, "k"), feedback("bob", 3, "k"), feedback("ann", 4), feedback("ann", 5))
+    log.append(
+        feedback("ann", 1, "k"),
+        feedback("ann", 2, "k"),
+        feedback("bob", 3, "k"),
+        feedback("ann", 4),
+        feedback("ann", 5),
+    )
     assert [r.request_id for r in feedback_once(log.rows())] == ["f1", "f3", "f4", "f5"]
 
 

@@ -9,13 +9,30 @@ from monitoring.wins import MOST_OF_ONE, Duel, duels
 
 def compared(number: int, user: str, winner: str, event: str = "prefer") -> list[Row]:
     """Takes of models old and new, and what a user said of them."""
-    answers = [Row("answer", "pair", f"r{number}", model, body={"midi": ""}, id=f"r{number}-{model}") for model in ("old", "new")]
+    answers = [
+        Row("answer", "pair", f"r{number}", model, body={"midi": ""}, id=f"r{number}-{model}")
+        for model in ("old", "new")
+    ]
     other = "old" if winner == "new" else "new"
-    return [*answers, Row("feedback", "feedback", "f", "m", body={"user": user, "event": event, "item": f"r{number}-{winner}", "over": f"r{number}-{other}"})]
+    return [
+        *answers,
+        Row(
+            "feedback",
+            "feedback",
+            "f",
+            "m",
+            body={"user": user, "event": event, "item": f"r{number}-{winner}", "over": f"r{number}-{other}"},
+        ),
+    ]
 
 
 def test_wins_losses_and_ties_are_counted_for_the_newer_model() -> None:
-    rows = [*compared(0, "a", "new"), *compared(1, "b", "new"), *compared(2, "c", "old"), *compared(3, "d", "old", "tie")]
+    rows = [
+        *compared(0, "a", "new"),
+        *compared(1, "b", "new"),
+        *compared(2, "c", "old"),
+        *compared(3, "d", "old", "tie"),
+    ]
     assert duels(rows) == [Duel("new", "old", 2, 1, 1)]
     assert duels(rows)[0].rate == 0.625
 
@@ -28,7 +45,16 @@ def test_two_models_are_one_duel_whatever_the_order_of_their_takes() -> None:
 
 def test_two_takes_of_one_model_and_unknown_answers_are_no_duel() -> None:
     same = [Row("answer", "pair", "r", "new", id=name) for name in ("a", "b")]
-    said = [Row("feedback", "feedback", "f", "m", body={"user": "u", "event": "prefer", "item": item, "over": over}) for item, over in (("a", "b"), ("a", "gone"))]
+    said = [
+        Row(
+            "feedback",
+            "feedback",
+            "f",
+            "m",
+            body={"user": "u", "event": "prefer", "item": item, "over": over},
+        )
+        for item, over in (("a", "b"), ("a", "gone"))
+    ]
     assert duels([*same, *said]) == []
 
 

@@ -4,20 +4,37 @@ from typing import Any
 import numpy as np
 import pytest
 
-from music.score import to_midi
+from music.score.form import to_midi
 from pipelines.ingest import read_source
-from pipelines.params import Source, Split, load_params
 from pipelines.prepare import duplicate_groups, prepare_piece, split_groups
-from pipelines.sources import Item
+from pipelines.running.params import Source, Split, load_params
+from pipelines.running.sources import Item
 from tests.conftest import ROOT, SHARED
-from tests.music.test_score import raw_score
+from tests.music.score.test_form import raw_score
 
 PARAMS = load_params(ROOT / "params.yaml")
 
 
 def row(notes: list[tuple[int, int, int]], **changes: Any) -> dict[str, Any]:
-    base = {"piece_id": "a/b", "collection": "a", "path": "b", "sha256": "", "licence": "unstated", "converter": "x", "score_made": True, "program": 40, "title": "T", "composer": "",
-            "key": "", "metre": "", "rhythm": "", "origin": "", "style": "", "tempo": "", "midi": to_midi(raw_score(notes))}
+    base = {
+        "piece_id": "a/b",
+        "collection": "a",
+        "path": "b",
+        "sha256": "",
+        "licence": "unstated",
+        "converter": "x",
+        "score_made": True,
+        "program": 40,
+        "title": "T",
+        "composer": "",
+        "key": "",
+        "metre": "",
+        "rhythm": "",
+        "origin": "",
+        "style": "",
+        "tempo": "",
+        "midi": to_midi(raw_score(notes)),
+    }
     return base | changes
 
 
@@ -40,11 +57,16 @@ def test_a_piece_comes_out_anonymous_with_its_labels() -> None:
 @pytest.mark.parametrize(
     ("notes", "reason"),
     [
-        (line(0, 5), "fewer notes than min_notes"), ([(i * 30, 30, 60 + i % 7) for i in range(40)], "fewer bars than min_bars"), ([*line(0), (480 * 40, 480 * 17, 60)], "a note longer"),
-        ([(i * 480 + 20 * (i % 2), 300, 60 + i % 7) for i in range(40)], "off the grid"), (line(0, 200), "more notes than max_notes"),
+        (line(0, 5), "fewer notes than min_notes"),
+        ([(i * 30, 30, 60 + i % 7) for i in range(40)], "fewer bars than min_bars"),
+        ([*line(0), (480 * 40, 480 * 17, 60)], "a note longer"),
+        ([(i * 480 + 20 * (i % 2), 300, 60 + i % 7) for i in range(40)], "off the grid"),
+        (line(0, 200), "more notes than max_notes"),
     ],
 )
-def test_out_of_bounds_pieces_are_dropped_with_a_reason(notes: list[tuple[int, int, int]], reason: str) -> None:
+def test_out_of_bounds_pieces_are_dropped_with_a_reason(
+    notes: list[tuple[int, int, int]], reason: str
+) -> None:
     params = PARAMS.prepare.model_copy(update={"max_notes": 100})
     assert prepare_piece(row(notes), params)["drop"].startswith(reason)
 
@@ -57,7 +79,10 @@ def test_near_duplicates_and_settings_of_one_tune_share_a_group() -> None:
     transposed = [(o, d, p + 3) for o, d, p in line(1)]
     pieces = [prepare_piece(row(notes), PARAMS.prepare) for notes in (line(1), line(2), transposed)]
     assert (duplicate_groups(pieces, PARAMS.prepare) == np.array([0, 1, 0])).all()
-    voices = [prepare_piece(row(notes, style="chorale"), PARAMS.prepare) for notes in (line(3), line(3)[:30] + [(o + 30 * 480, d, p) for o, d, p in line(4)], line(5))]
+    voices = [
+        prepare_piece(row(notes, style="chorale"), PARAMS.prepare)
+        for notes in (line(3), line(3)[:30] + [(o + 30 * 480, d, p) for o, d, p in line(4)], line(5))
+    ]
     groups = duplicate_groups(voices, PARAMS.prepare)
     assert groups[0] == groups[1] != groups[2]
 
@@ -79,10 +104,19 @@ def test_pieces_keep_their_split_when_others_are_added() -> None:
     assert many[:100] == few
 
 
-def test_broken_files_do_not_stop_ingest_and_a_killed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_files_do_not_stop_ingest_and_a_killed_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "music").mkdir()
-    files = {"good.mid": to_midi(raw_score(line(0))), "empty.mid": b"", "noise.mid": bytes(range(256)), "cut.mid": to_midi(raw_score(line(0)))[:60], "bad.abc": b"X:1\n", "bad.xml": b"<a"}
+    files = {
+        "good.mid": to_midi(raw_score(line(0))),
+        "empty.mid": b"",
+        "noise.mid": bytes(range(256)),
+        "cut.mid": to_midi(raw_score(line(0)))[:60],
+        "bad.abc": b"X:1\n",
+        "bad.xml": b"<a",
+    }
     items = []
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
@@ -96,17 +130,24 @@ def test_broken_files_do_not_stop_ingest_and_a_killed_run_goes_on(tmp_path: Path
     assert read_source(source, items, PARAMS.ingest) == (pieces, failures)
 
 
-@pytest.mark.skipif(not (SHARED / "data/lieder.tar.gz").exists(), reason="../shared/data/lieder.tar.gz (OpenScore Lieder) is not beside this checkout")
-def test_real_songs_for_voice_and_piano_are_read_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(
+    not (SHARED / "data/lieder.tar.gz").exists(),
+    reason="../shared/data/lieder.tar.gz (OpenScore Lieder) is not beside this checkout",
+)
+def test_real_songs_for_voice_and_piano_are_read_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import shutil
 
-    from pipelines.sources import items_of
+    from pipelines.running.sources import items_of
 
     monkeypatch.chdir(tmp_path)
     Path("data/scores").mkdir(parents=True)
     Path("music").mkdir()
     shutil.copy(SHARED / "data/lieder.tar.gz", "data/scores/lieder.tar.gz")
-    source = Source(name="lieder", kind="archive", path="data/scores/lieder.tar.gz", licence="public-domain", style="lied")
+    source = Source(
+        name="lieder", kind="archive", path="data/scores/lieder.tar.gz", licence="public-domain", style="lied"
+    )
     items = items_of(source, PARAMS.ingest.music21_version)[::20]
     pieces, failures = read_source(source, items, PARAMS.ingest)
     assert not failures

@@ -23,17 +23,28 @@ async def _explode(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"Traceback: secret path"})
 
 
-def ask(app: Any, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> tuple[int, bytes]:
+def ask(
+    app: Any, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
+) -> tuple[int, bytes]:
     sent: list[Any] = []
     pieces = [body[i : i + 65536] for i in range(0, len(body), 65536)] or [b""]
 
     async def receive() -> Any:
-        return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)} if pieces else {"type": "http.disconnect"}
+        return (
+            {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
+            if pieces
+            else {"type": "http.disconnect"}
+        )
 
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": method, "path": path, "headers": [(k.encode(), v.encode()) for k, v in (headers or {}).items()]}
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "headers": [(k.encode(), v.encode()) for k, v in (headers or {}).items()],
+    }
     asyncio.run(OneErrorShape(CountRequests(CheckRequests(app), "m"))(scope, receive, send))
     return sent[0]["status"], b"".join(m.get("body", b"") for m in sent[1:])
 
@@ -41,7 +52,16 @@ def ask(app: Any, method: str, path: str, body: bytes = b"", headers: dict[str, 
 JSON = {"content-type": "application/json"}
 
 
-@given(st.binary(max_size=200) | st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=5), lambda x: st.lists(x, max_size=3) | st.dictionaries(st.sampled_from([*ComposeRequest.model_fields, "x"]), x, max_size=4)).map(lambda v: json.dumps(v).encode()))
+@given(
+    st.binary(max_size=200)
+    | st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+        lambda x: (
+            st.lists(x, max_size=3)
+            | st.dictionaries(st.sampled_from([*ComposeRequest.model_fields, "x"]), x, max_size=4)
+        ),
+    ).map(lambda v: json.dumps(v).encode())
+)
 def test_no_body_makes_a_5xx_and_every_refusal_has_the_one_shape(body: bytes) -> None:
     status, answer = ask(_inner, "POST", "/v1/compose", body, JSON)
     assert status in (200, 400, 422)
@@ -54,10 +74,17 @@ def test_no_body_makes_a_5xx_and_every_refusal_has_the_one_shape(body: bytes) ->
         ComposeRequest.model_validate_json(body)
 
 
-@given(st.text(alphabet=st.characters(codec="ascii"), max_size=30), st.sampled_from(["GET", "POST", "PUT", "DELETE", "HEAD"]))
+@given(
+    st.text(alphabet=st.characters(codec="ascii"), max_size=30),
+    st.sampled_from(["GET", "POST", "PUT", "DELETE", "HEAD"]),
+)
 def test_unknown_paths_never_reach_the_service(path: str, method: str) -> None:
     status, _ = ask(_inner, method, "/" + path)
-    assert status in (404, 405, 415, 422, 400) or "/" + path in METHODS or ("/" + path).startswith("/static_content/")
+    assert (
+        status in (404, 405, 415, 422, 400)
+        or "/" + path in METHODS
+        or ("/" + path).startswith("/static_content/")
+    )
 
 
 def test_a_body_past_the_limit_is_refused_while_it_is_read() -> None:
@@ -89,8 +116,11 @@ def test_what_breaks_inside_is_told_without_its_inside() -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b'{"error": "plain"}', "plain"), (b"text", "text"), (json.dumps([{"error": json.dumps({"error": {"code": "invalid", "message": "m"}})}]).encode(), "m"),
-        (b'{"error": {"code": "invalid", "message": "m", "field": "f"}}', "m"), (b"", "Unprocessable Entity"),
+        (b'{"error": "plain"}', "plain"),
+        (b"text", "text"),
+        (json.dumps([{"error": json.dumps({"error": {"code": "invalid", "message": "m"}})}]).encode(), "m"),
+        (b'{"error": {"code": "invalid", "message": "m", "field": "f"}}', "m"),
+        (b"", "Unprocessable Entity"),
     ],
 )
 def test_every_shape_of_error_becomes_ours(body: bytes, message: str) -> None:

@@ -1,0 +1,2 @@
+"""Learning from reward and from people: rewards, rollouts, rounds, preferences, the Lightning module, its
+report."""

@@ -1,0 +1,1 @@
+"""How it writes: the loop, the grammar, scripts, locks, voice leading, the ONNX back end, batching."""

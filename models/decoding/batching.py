@@ -1,0 +1,183 @@
+"""Threads that serve every request of a process: requests join a running batch between tokens and leave when
+they are done."""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+from models.decoding.grammar import Grammar
+from models.decoding.loop import Batch, Decoder, Job
+from models.tokens.tokenizer import CellTokenizer
+
+logger = logging.getLogger("ostinato")
+
+
+T = TypeVar("T")
+Answer_co = TypeVar("Answer_co", covariant=True)
+
+
+class Work(Protocol[Answer_co]):
+    """What a batcher serves: a request that makes its job and reads its answer."""
+
+    def job(self, context: int, deadline: float) -> Job: ...
+    def answer(self, written: list[int]) -> Answer_co: ...
+
+
+class Busy(RuntimeError):
+    """Too many requests wait already; the caller should try again later."""
+
+
+@dataclass
+class Ticket(Generic[T]):
+    """A request at work. `cancel` frees its place at the next token; `result` then raises
+    InterruptedError."""
+
+    future: Future[T]
+    job: Job
+
+    def result(self) -> T:
+        """The answer. Raises TimeoutError past the deadline, InterruptedError if cancelled, LockError where
+        locks leave nothing."""
+        return self.future.result()
+
+    def cancel(self) -> None:
+        self.job.cancelled = True
+
+
+@dataclass
+class _Lane:
+    """A decoder, its running batch, and the requests given to it."""
+
+    decoder: Decoder
+    batch: Batch
+    given: dict[int, Job] = field(default_factory=dict)
+
+
+class Batcher:
+    """Continuous batching (Yu et al. 2022, Orca) over one decoder or more, each with a thread of its own.
+
+    With two on two cores, one thread chooses tokens while the other multiplies matrices; a request goes where
+    the fewest are at work. Which one serves it makes no difference to its notes.
+    """
+
+    def __init__(self, decoders: Sequence[Decoder], tokenizer: CellTokenizer, most_waiting: int = 64) -> None:
+        self._tokenizer, self._most_waiting = tokenizer, most_waiting
+        self._lanes = [
+            _Lane(decoder, Batch(decoder, Grammar(tokenizer, decoder.slots))) for decoder in decoders
+        ]
+        self._context, self._slots = (
+            min(decoder.context for decoder in decoders),
+            min(decoder.slots for decoder in decoders),
+        )
+        self._waiting: deque[Job] = deque()
+        self._futures: dict[int, tuple[Future[Any], Work[Any]]] = {}
+        self._changed = threading.Condition()  # its lock can be taken again by the thread that holds it
+        self._open = True
+        self._threads = [
+            threading.Thread(target=self._work, args=(lane,), daemon=True, name=f"decoding-{i}")
+            for i, lane in enumerate(self._lanes)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def load(self) -> tuple[int, int]:
+        """(requests at work, requests waiting)."""
+        return sum(len(lane.batch) for lane in self._lanes), len(self._waiting)
+
+    def submit(self, work: Work[T], deadline_s: float | None = None) -> Ticket[T]:
+        """Queue a request. Raises ValueError (LockError, NotRepresentable) for what cannot be asked, Busy
+        where the queue is full."""
+        job = work.job(
+            self._context, time.monotonic() + deadline_s if deadline_s is not None else float("inf")
+        )
+        if job.slots > self._slots:
+            raise ValueError(f"guidance needs {job.slots} places at once, the engine has {self._slots}")
+        future: Future[T] = Future()
+        with self._changed:
+            if not self._open:
+                raise RuntimeError("the engine is closed")
+            if len(self._waiting) >= self._most_waiting:
+                raise Busy(f"{len(self._waiting)} requests wait already: try again in a few seconds")
+            self._futures[id(job)] = (future, work)
+            self._waiting.append(job)
+            self._changed.notify_all()
+        return Ticket(future, job)
+
+    def close(self) -> None:
+        """End the threads; what is at work or waits is cancelled."""
+        with self._changed:
+            self._open = False
+            for job in self._waiting:
+                self._settle(job, InterruptedError("the engine was closed"))
+            self._waiting.clear()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self, lane: _Lane) -> None:
+        while True:
+            with self._changed:
+                while self._open and not self._waiting and not len(lane.batch):
+                    self._changed.wait()
+                if not self._open:
+                    return self._fail(lane, InterruptedError("the engine was closed"))
+                arrived = self._admissible(lane)
+            try:
+                for job in arrived:
+                    try:
+                        lane.batch.admit(job)
+                    except Exception as error:  # this request's alone: the others go on
+                        self._leave(lane, job, error)
+                for job, outcome in lane.batch.step():
+                    self._leave(lane, job, outcome)
+            except (
+                Exception
+            ) as error:  # a bug must not leave callers waiting: they are told, and the next ones are served
+                logger.exception("decoding failed")
+                self._fail(lane, error)
+                lane.batch = Batch(lane.decoder, Grammar(self._tokenizer, lane.decoder.slots))
+
+    def _admissible(self, lane: _Lane) -> list[Job]:
+        """One waiting job, if it is this lane's turn: its prompt is read in one pass between two tokens of
+        the others. Those that need not wait any more go."""
+        now = time.monotonic()
+        for job in [job for job in self._waiting if job.cancelled or now > job.deadline]:
+            self._waiting.remove(job)
+            self._settle(
+                job, InterruptedError("cancelled") if job.cancelled else TimeoutError("not begun in time")
+            )
+        if not self._waiting or not lane.batch.room_for(self._waiting[0]):
+            return []
+        if len(lane.given) > min(
+            len(other.given)
+            for other in self._lanes
+            if other is lane or other.batch.room_for(self._waiting[0])
+        ):
+            return []
+        job = self._waiting.popleft()
+        lane.given[id(job)] = job
+        return [job]
+
+    def _leave(self, lane: _Lane, job: Job, outcome: list[int] | Exception) -> None:
+        del lane.given[id(job)]
+        self._settle(job, outcome)
+
+    def _settle(self, job: Job, outcome: list[int] | Exception) -> None:
+        with self._changed:
+            future, work = self._futures.pop(id(job))
+        if isinstance(outcome, Exception):
+            return future.set_exception(outcome)
+        try:
+            future.set_result(work.answer(outcome))
+        except Exception as error:
+            future.set_exception(error)
+
+    def _fail(self, lane: _Lane, error: Exception) -> None:
+        for job in list(lane.given.values()):
+            self._leave(lane, job, error)

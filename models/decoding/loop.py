@@ -1,0 +1,321 @@
+"""Decoding: continuous batches of sequences under the grammar. Requests join and leave between tokens; each
+has a seed of its own."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from models.decoding.grammar import Grammar
+from models.decoding.locks import LockError
+from models.decoding.script import Script
+from models.network.decoder import KVCache, Network
+
+# settled tokens past which reading them in a pass of their own is faster than one by one in the passes that
+# all rows share
+LONG_RUN = 8
+
+
+class Decoder(Protocol):
+    """A back end: next-token scores (log probabilities up to a constant) of up to `slots` sequences, each of
+    at most `context` tokens."""
+
+    context: int
+    slots: int
+
+    def prefill(self, slot: int, ids: Sequence[int]) -> np.ndarray:
+        """Forget what the slot held, read `ids`, give the scores (V,) of the next token."""
+        ...
+
+    def extend(self, slot: int, ids: Sequence[int]) -> np.ndarray:
+        """Read more tokens in one pass, give the scores (V,) of the next."""
+        ...
+
+    def step(self, slots: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        """Read one token in each of `slots` (n,), give the scores (n, V)."""
+        ...
+
+
+class TorchDecoder:
+    """The network itself, with one preallocated cache a slot."""
+
+    def __init__(self, network: Network, slots: int = 1) -> None:
+        self._network, self.context, self.slots = network.eval(), network.config.context, slots
+        self._store = torch.zeros(
+            network.config.layers,
+            2,
+            slots,
+            network.config.heads,
+            self.context,
+            network.config.width // network.config.heads,
+        )
+        self._length = torch.zeros(slots, dtype=torch.long)
+
+    def prefill(self, slot: int, ids: Sequence[int]) -> np.ndarray:
+        self._length[slot] = 0
+        return self.extend(slot, ids)
+
+    @torch.inference_mode()
+    def extend(self, slot: int, ids: Sequence[int]) -> np.ndarray:
+        cache = KVCache.over(self._store[:, :, slot : slot + 1], int(self._length[slot]))
+        hidden = self._network.hidden(torch.tensor(ids)[None], cache)[:, -1]
+        self._length[slot] += len(ids)
+        return self._network.logits(hidden)[0].double().numpy()
+
+    @torch.inference_mode()
+    def step(self, slots: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        rows = torch.from_numpy(slots)
+        hidden = self._network.hidden_of_rows(torch.from_numpy(tokens), self._store, rows, self._length[rows])
+        self._length[rows] += 1
+        return self._network.logits(hidden).double().numpy()
+
+
+@dataclass
+class Job:
+    """One sequence to write. `prompt(written)` is what the network reads before the next token, given what is
+    written so far.
+
+    temperature scales the scores; top_p keeps the smallest set of tokens with that probability (Holtzman et
+    al. 2020). With `free_prompt`, the same without controls, scores are free + guidance * (asked - free):
+    classifier-free guidance (Ho & Salimans 2022).
+    """
+
+    script: Script
+    prompt: Callable[[Sequence[int]], list[int]]
+    seed: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    guidance: float = 1.0
+    free_prompt: Callable[[Sequence[int]], list[int]] | None = None
+    deadline: float = float("inf")  # on time.monotonic()
+    first_note_at: float = 0.0  # on time.monotonic(), set when it is written
+    cancelled: bool = False
+
+    @property
+    def slots(self) -> int:
+        return 2 if self.free_prompt is not None and self.guidance != 1.0 else 1
+
+
+def choose(
+    scores: np.ndarray, legal: np.ndarray, draws: np.ndarray, temperature: np.ndarray, top_p: np.ndarray
+) -> np.ndarray:
+    """Sample one legal token a row: scores (R, V) in float64, draws uniform in [0, 1). Nucleus sampling:
+    Holtzman et al. 2020.
+
+    Example: probabilities .5 .3 .2 and top_p .6 keep the first two (.5 alone is short of .6), then draw among
+    .625 .375.
+    """
+    picked = np.empty(len(scores), dtype=np.int64)
+    for row in range(
+        len(scores)
+    ):  # few tokens are legal: sorting those of one row is faster than all of a batch
+        tokens = legal[row].nonzero()[0]
+        if len(tokens) == 1:
+            picked[row] = tokens[0]
+            continue
+        scaled = scores[row, tokens] / temperature[row]
+        weights = np.exp(scaled - scaled.max())
+        order = (-weights).argsort()
+        cumulative = weights[order].cumsum()
+        cumulative = cumulative[: int(cumulative.searchsorted(top_p[row] * cumulative[-1])) + 1]
+        picked[row] = tokens[
+            order[
+                min(
+                    int(cumulative.searchsorted(draws[row] * cumulative[-1], side="right")),
+                    len(cumulative) - 1,
+                )
+            ]
+        ]
+    return picked
+
+
+@dataclass
+class _Row:
+    """A job at work in some slots of the decoder."""
+
+    job: Job
+    slots: list[int]
+    random: np.random.Generator
+    written: list[int]
+    lengths: int = 0  # tokens in the slots
+    scores: np.ndarray | None = None  # (slots, V) of the next token
+    unread: list[int] = field(default_factory=list)  # written, but not yet read by the decoder
+
+    def mixed_scores(self) -> np.ndarray:
+        """Scores (V,) to choose from, with guidance where it is asked."""
+        assert self.scores is not None
+        return (
+            self.scores[0]
+            if len(self.slots) == 1
+            else self.scores[1] + self.job.guidance * (self.scores[0] - self.scores[1])
+        )
+
+
+class Batch:
+    """Jobs at work together. `admit` while `room_for`; `step` moves each by one choice and gives those that
+    are done."""
+
+    def __init__(self, decoder: Decoder, grammar: Grammar) -> None:
+        self._decoder, self._grammar = decoder, grammar
+        self._free = list(range(decoder.slots))
+        self._rows: dict[int, _Row] = {}  # by first slot
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def due(self) -> list[int]:
+        """Rows of the grammar at which a choice is due."""
+        return [key for key, row in self._rows.items() if not row.unread]
+
+    def written(self) -> list[list[int]]:
+        """What each job at work has so far."""
+        return [row.written for row in self._rows.values()]
+
+    def mask(self) -> np.ndarray:
+        """Legal next tokens of every job at which a choice is due, bool (jobs, V)."""
+        return self._grammar.mask(np.array(self.due()))
+
+    def room_for(self, job: Job) -> bool:
+        return len(self._free) >= job.slots
+
+    def admit(self, job: Job) -> None:
+        """Read the prompt of a job and let it take part. Raises ValueError where the decoder has fewer slots
+        than it needs."""
+        if job.slots > self._decoder.slots:
+            raise ValueError(f"guidance needs {job.slots} slots; the decoder has {self._decoder.slots}")
+        slots = [self._free.pop(0) for _ in range(job.slots)]
+        row = _Row(job, slots, np.random.default_rng(job.seed), [])
+        self._grammar.join(slots[0], job.script)
+        self._rows[slots[0]] = row
+        try:
+            row.written += self._settle(slots[0])
+            self._refill(row)
+        except Exception:
+            self._leave(slots[0])
+            raise
+
+    def _settle(self, key: int) -> list[int]:
+        """Move the grammar over the tokens that are settled."""
+        tokens = self._grammar.settled(key)
+        for token in tokens:
+            self._grammar.advance(key, token)
+        return tokens
+
+    def _refill(self, row: _Row) -> None:
+        """Read the prompt anew, trimmed to what matters now. It ends with the last token written."""
+        prompts = [row.job.prompt(row.written)]
+        if len(row.slots) == 2 and row.job.free_prompt is not None:
+            prompts.append(row.job.free_prompt(row.written))
+        row.scores = np.stack(
+            [self._decoder.prefill(slot, ids) for slot, ids in zip(row.slots, prompts, strict=True)]
+        )
+        row.lengths = max(len(ids) for ids in prompts)
+
+    def step(self) -> list[tuple[Job, list[int] | Exception]]:
+        """One choice for every job; the tokens (or the error) of those that are done, which leave."""
+        done: list[tuple[Job, list[int] | Exception]] = []
+        now = time.monotonic()
+        for key, row in list(self._rows.items()):
+            if row.job.cancelled or now > row.job.deadline:
+                done.append(
+                    (
+                        row.job,
+                        InterruptedError("cancelled")
+                        if row.job.cancelled
+                        else TimeoutError("not written in time"),
+                    )
+                )
+                self._leave(key)
+        if not self._rows:
+            return done
+        choosing = self.due()
+        try:
+            done += self._choose(choosing)
+        except LockError:  # find whose
+            return done + self._drop_dead_ends(choosing)
+        self._read([row for row in self._rows.values() if row.unread])
+        return done
+
+    def _choose(self, keys: list[int]) -> list[tuple[Job, list[int] | Exception]]:
+        """One choice for each of these rows, and the settled tokens that follow it. Raises LockError where
+        one of them has none."""
+        if not keys:
+            return []
+        rows = [self._rows[key] for key in keys]
+        legal = self._grammar.mask(np.array(keys))
+        scores = np.stack([row.mixed_scores() for row in rows])
+        draws = np.array([row.random.random() for row in rows])
+        tokens = choose(
+            scores,
+            legal,
+            draws,
+            np.array([row.job.temperature for row in rows]),
+            np.array([row.job.top_p for row in rows]),
+        )
+        done: list[tuple[Job, list[int] | Exception]] = []
+        for key, row, token in zip(keys, rows, tokens.tolist(), strict=True):
+            self._grammar.advance(key, token)
+            if not row.job.first_note_at and self._grammar.is_pitch(token):
+                row.job.first_note_at = time.monotonic()
+            more = [token, *self._settle(key)]
+            row.written += more
+            if self._grammar.finished(key):
+                done.append((row.job, row.written))
+                self._leave(key)
+            elif row.lengths + len(more) > self._decoder.context:
+                self._refill(row)
+            elif len(more) > LONG_RUN:
+                row.scores = np.stack([self._decoder.extend(slot, more) for slot in row.slots])
+                row.lengths += len(more)
+            else:
+                row.unread = more
+        return done
+
+    def _read(self, rows: list[_Row]) -> None:
+        """One token more for each of these rows, all in one pass."""
+        if not rows:
+            return
+        slots = np.array([slot for row in rows for slot in row.slots])
+        found = self._decoder.step(slots, np.array([row.unread[0] for row in rows for _ in row.slots]))
+        at = 0
+        for row in rows:
+            del row.unread[0]
+            row.scores = found[at : at + len(row.slots)]
+            row.lengths += 1
+            at += len(row.slots)
+
+    def _drop_dead_ends(self, keys: list[int]) -> list[tuple[Job, list[int] | Exception]]:
+        dead: list[tuple[Job, list[int] | Exception]] = []
+        for key in keys:
+            row = self._rows[key]
+            try:
+                self._grammar.mask(np.array([key]))
+            except LockError as error:
+                dead.append((row.job, error))
+                self._leave(key)
+        return dead
+
+    def _leave(self, key: int) -> None:
+        self._free += self._rows.pop(key).slots
+        self._free.sort()
+        self._grammar.leave(key)
+
+
+def generate(decoder: Decoder, grammar: Grammar, jobs: Iterable[Job]) -> list[list[int]]:
+    """Tokens of every job, in order; as many at once as the decoder has slots. Raises the error of the first
+    job that fails."""
+    jobs = list(jobs)
+    batch, waiting = Batch(decoder, grammar), deque(jobs)
+    results: dict[int, list[int]] = {}
+    while waiting or len(batch):
+        while waiting and batch.room_for(waiting[0]):
+            batch.admit(waiting.popleft())
+        for job, outcome in batch.step():
+            if isinstance(outcome, Exception):
+                raise outcome
+            results[id(job)] = outcome
+    return [results[id(job)] for job in jobs]

@@ -1,0 +1,1 @@
+"""Edits by model and by rule, and their contract."""

@@ -1,0 +1,1 @@
+"""Vectors, the catalogue, its index, the recommender."""

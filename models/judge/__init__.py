@@ -1,0 +1,1 @@
+"""How music is measured: style classifier, n-gram baseline, fill tasks, obedience, evaluation, scorecard."""

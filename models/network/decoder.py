@@ -1,0 +1,280 @@
+"""The network: a decoder-only transformer in Llama layout (RMSNorm, rotary positions, SwiGLU, tied
+embeddings).
+
+Parameter names are those of Hugging Face's LlamaForCausalLM. B: batch, T: tokens, D: width, H: heads, E:
+width of a head, V: vocabulary.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.network import fused
+
+EPSILON = 1e-6  # of the norms
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Shape of a network. `context`: tokens it is trained on at once; positions past it are not learned."""
+
+    vocabulary: int
+    context: int
+    width: int
+    layers: int
+    heads: int
+    feed_forward: int
+    dropout: float = 0.0
+    rope_base: float = 10_000.0
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+SIZES = {  # width, layers, heads, feed_forward: about 0.1, 3.5, 14 and 85 million parameters
+    "tiny": (64, 2, 2, 176),
+    "small": (256, 4, 4, 704),
+    "base": (384, 8, 6, 1024),
+    "large": (768, 12, 12, 2048),
+}
+
+
+def sized(size: str, *, vocabulary: int, context: int, dropout: float = 0.0) -> NetworkConfig:
+    """The configuration of a named size."""
+    width, layers, heads, feed_forward = SIZES[size]
+    return NetworkConfig(vocabulary, context, width, layers, heads, feed_forward, dropout)
+
+
+class KVCache:
+    """Keys and values of every layer, preallocated: (layers, 2, B, H, context, E). `length` tokens are
+    filled."""
+
+    def __init__(
+        self,
+        config: NetworkConfig,
+        batch: int,
+        context: int | None = None,
+        device: torch.device | None = None,
+    ) -> None:
+        self.context = context or config.context
+        self.store = torch.zeros(
+            config.layers, 2, batch, config.heads, self.context, config.width // config.heads, device=device
+        )
+        self.length = 0
+
+    @classmethod
+    def over(cls, store: Tensor, length: int) -> "KVCache":
+        """A view of one row or more of a larger store."""
+        cache = cls.__new__(cls)
+        cache.store, cache.length, cache.context = store, length, store.shape[4]
+        return cache
+
+
+def rotary_table(config: NetworkConfig) -> tuple[Tensor, Tensor]:
+    """Cos and sin, (2 * context, E): Su et al. 2021, in the half-split form of Llama."""
+    half = config.width // config.heads // 2
+    frequency = config.rope_base ** (-torch.arange(half) / half)
+    angle = torch.outer(torch.arange(2 * config.context).float(), frequency)
+    return torch.cat([angle.cos()] * 2, dim=-1), torch.cat([angle.sin()] * 2, dim=-1)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate pairs (i, i + E/2) of x (B, H, T, E) by position; cos and sin are (T, E) or (B, 1, T, E)."""
+    a, b = x.chunk(2, dim=-1)
+    return x * cos + torch.cat([-b, a], dim=-1) * sin
+
+
+class Attention(nn.Module):
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.dropout = config.dropout
+        self.q_proj, self.k_proj, self.v_proj, self.o_proj = (
+            nn.Linear(config.width, config.width, bias=False) for _ in range(4)
+        )
+
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None, past: Tensor | None, start: int
+    ) -> Tensor:
+        B, T, D = x.shape
+        dropout = self.dropout if self.training else 0.0
+        if fused.helps(x) and mask is None and past is None and not dropout:
+            qkv = F.linear(x, torch.cat([p.weight for p in (self.q_proj, self.k_proj, self.v_proj)]))
+            half = cos.shape[-1] // 2
+            return self.o_proj(fused.CausalAttention.apply(qkv, cos[:, :half], sin[:, :half], self.heads))
+        q, k, v = (
+            p(x).view(B, T, self.heads, -1).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj)
+        )  # (B, H, T, E)
+        q, k = rotate(q, cos, sin).to(v.dtype), rotate(k, cos, sin).to(v.dtype)
+        if past is not None:  # (2, B, H, context, E)
+            past[0, :, :, start : start + T], past[1, :, :, start : start + T] = k, v
+            k, v = past[0, :, :, : start + T], past[1, :, :, : start + T]
+        y = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=mask is None and T > 1, dropout_p=dropout
+        )
+        return self.o_proj(y.transpose(1, 2).reshape(B, T, D))
+
+    def step(
+        self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor, past: Tensor, rows: Tensor, lengths: Tensor
+    ) -> Tensor:
+        """One token a row: x (B, 1, D); its key and value are written at `lengths` (B,) of `rows` (B,) of
+        past (2, slots, H, context, E)."""
+        B, _, D = x.shape
+        q, k, v = (
+            p(x).view(B, 1, self.heads, -1).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj)
+        )  # (B, H, 1, E)
+        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        past[0, rows, :, lengths], past[1, rows, :, lengths] = k[:, :, 0], v[:, :, 0]
+        longest = mask.shape[-1]
+        y = F.scaled_dot_product_attention(
+            q, past[0, rows, :, :longest], past[1, rows, :, :longest], attn_mask=mask
+        )
+        return self.o_proj(y.transpose(1, 2).reshape(B, 1, D))
+
+
+class FeedForward(nn.Module):
+    """SwiGLU (Shazeer 2020)."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(config.width, config.feed_forward, bias=False)
+        self.up_proj = nn.Linear(config.width, config.feed_forward, bias=False)
+        self.down_proj = nn.Linear(config.feed_forward, config.width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if fused.helps(x):
+            return self.down_proj(
+                fused.SwiGLU.apply(F.linear(x, torch.cat([self.gate_proj.weight, self.up_proj.weight])))
+            )
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Norm(nn.RMSNorm):
+    def __init__(self, width: int) -> None:
+        super().__init__(width, eps=EPSILON)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (
+            fused.RMSNorm.apply(x, self.weight, EPSILON, fused.working_type(x))
+            if fused.helps(x)
+            else super().forward(x)
+        )
+
+
+class Layer(nn.Module):
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.input_layernorm = Norm(config.width)
+        self.self_attn = Attention(config)
+        self.post_attention_layernorm = Norm(config.width)
+        self.mlp = FeedForward(config)
+        self.dropout = config.dropout
+
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None, past: Tensor | None, start: int
+    ) -> Tensor:
+        x = x + F.dropout(
+            self.self_attn(self.input_layernorm(x), cos, sin, mask, past, start), self.dropout, self.training
+        )
+        return x + F.dropout(self.mlp(self.post_attention_layernorm(x)), self.dropout, self.training)
+
+    def step(
+        self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor, past: Tensor, rows: Tensor, lengths: Tensor
+    ) -> Tensor:
+        x = x + self.self_attn.step(self.input_layernorm(x), cos, sin, mask, past, rows, lengths)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Trunk(nn.Module):
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocabulary, config.width)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+        self.norm = Norm(config.width)
+
+
+class Network(nn.Module):
+    """Token ids (B, T) in, logits (B, T, V) out; the output matrix is the embedding."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.model = Trunk(config)
+        cos, sin = rotary_table(config)
+        self.cos: Tensor
+        self.sin: Tensor
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+        self.apply(self._initialise)
+
+    def _initialise(self, module: nn.Module) -> None:
+        # GPT-2's scale, with the residual writers shrunk by depth (Radford et al. 2019).
+        if isinstance(module, (nn.Linear, nn.Embedding)):
+            nn.init.normal_(module.weight, std=0.02)
+        if isinstance(module, (Attention, FeedForward)):
+            writer = module.o_proj if isinstance(module, Attention) else module.down_proj
+            nn.init.normal_(writer.weight, std=0.02 / (2 * self.config.layers) ** 0.5)
+
+    @property
+    def device(self) -> torch.device:
+        return self.cos.device
+
+    def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
+        """Last hidden states (B, T, D). With a cache, `ids` follow the tokens already in it."""
+        start = cache.length if cache is not None else 0
+        T = ids.shape[1]
+        mask = None
+        if start > 0 and T > 1:
+            at = torch.arange(start + T, device=ids.device)
+            mask = at <= at[start:, None]
+        cos, sin = self.cos[start : start + T], self.sin[start : start + T]
+        x = self.model.embed_tokens(ids)  # (B, T, D)
+        for i, layer in enumerate(self.model.layers):
+            x = layer(x, cos, sin, mask, cache.store[i] if cache is not None else None, start)
+        if cache is not None:
+            cache.length += T
+        return self.model.norm(x)
+
+    def states(self, ids: Tensor, depths: Sequence[int]) -> list[Tensor]:
+        """Hidden states (B, T, D) after so many layers each; after the last with the final norm."""
+        T = ids.shape[1]
+        x, found = self.model.embed_tokens(ids), dict[int, Tensor]()
+        for i, layer in enumerate(self.model.layers, start=1):
+            x = layer(x, self.cos[:T], self.sin[:T], None, None, 0)
+            found[i] = self.model.norm(x) if i == len(self.model.layers) else x
+        return [found[depth] for depth in depths]
+
+    def hidden_of_rows(self, ids: Tensor, store: Tensor, rows: Tensor, lengths: Tensor) -> Tensor:
+        """Last hidden states (B, D) of one token for each of `rows` (B,) of a store of caches, which hold
+        `lengths` (B,) tokens each."""
+        longest = int(lengths.max()) + 1
+        mask = (torch.arange(longest, device=lengths.device) <= lengths[:, None])[
+            :, None, None
+        ]  # (B, 1, 1, longest)
+        cos, sin = self.cos[lengths][:, None, None], self.sin[lengths][:, None, None]  # (B, 1, 1, E)
+        x = self.model.embed_tokens(ids)[:, None]  # (B, 1, D)
+        for i, layer in enumerate(self.model.layers):
+            assert isinstance(layer, Layer)
+            x = layer.step(x, cos, sin, mask, store[i], rows, lengths)
+        return self.model.norm(x)[:, 0]
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(.., D) to (.., V)."""
+        return F.linear(hidden, self.model.embed_tokens.weight)
+
+    def forward(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
+        return self.logits(self.hidden(ids, cache))
+
+    def loss(self, ids: Tensor, targets: Tensor, ignored: int = -100) -> Tensor:
+        """Mean nats of the targets (B, T) that are not `ignored`, each read at the id (B, T) before it."""
+        hidden = self.hidden(ids).flatten(0, 1)
+        matrix = self.model.embed_tokens.weight
+        kind = fused.working_type(hidden)
+        return fused.CrossEntropy.apply(hidden.to(kind), matrix.to(kind), targets.flatten(), ignored)
+
+    def parameter_count(self) -> int:
+        return sum(p.numel() for p in self.parameters())

@@ -1,0 +1,58 @@
+"""The network for engines that serve Hugging Face checkpoints: it is a LlamaForCausalLM, tensor by tensor."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from models.network.decoder import Network, NetworkConfig
+from models.tokens.tokenizer import CellTokenizer
+
+
+def llama_config(config: NetworkConfig, eos_id: int, pad_id: int) -> dict[str, Any]:
+    """config.json of the same network as transformers names things."""
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "vocab_size": config.vocabulary,
+        "hidden_size": config.width,
+        "intermediate_size": config.feed_forward,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "num_key_value_heads": config.heads,
+        "hidden_act": "silu",
+        "max_position_embeddings": config.context,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": config.rope_base,
+        "tie_word_embeddings": True,
+        "attention_bias": False,
+        "mlp_bias": False,
+        "bos_token_id": None,
+        "eos_token_id": eos_id,
+        "pad_token_id": pad_id,
+    }
+
+
+def export(network: Network, tokenizer: CellTokenizer, folder: Path) -> list[Path]:
+    """Write model.safetensors, config.json, generation_config.json, tokenizer.json (miditok's) and
+    vocab.json; returns the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pad = int(tokenizer.vocab["PAD_None"])
+    config = llama_config(network.config, tokenizer.eos_id, pad) | {"dtype": "float32"}
+    weights = {
+        name: value.detach().to(torch.float32).contiguous() for name, value in network.state_dict().items()
+    }
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    for name, content in (
+        ("config.json", config),
+        (
+            "generation_config.json",
+            {"eos_token_id": tokenizer.eos_id, "pad_token_id": pad, "do_sample": True},
+        ),
+        ("vocab.json", tokenizer.vocab),
+    ):
+        (folder / name).write_text(json.dumps(content, indent=1) + "\n")
+    tokenizer.save(folder / "tokenizer.json")
+    return sorted(folder.iterdir())

@@ -1,0 +1,106 @@
+"""Likelihood of music: nats of every token of a piece, for any length, with the sliding windows a network of
+fixed context needs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from models.network.decoder import Network
+from models.tokens.labels import Labels
+from models.tokens.tokenizer import CellTokenizer
+
+
+@dataclass(frozen=True)
+class Window:
+    """Part of a piece as the network sees it: `ids` with a prefix; tokens from `first` on are scored into the
+    piece at `target`."""
+
+    piece: int
+    ids: np.ndarray
+    first: int
+    target: int
+
+
+def windows_of(
+    piece: int,
+    body: np.ndarray,
+    bar_starts: np.ndarray,
+    labels: Labels,
+    tokenizer: CellTokenizer,
+    context: int,
+) -> list[Window]:
+    """Cut one piece: each window after the first starts at a bar about half a context before the first token
+    it scores."""
+    windows: list[Window] = []
+    scored, start = 0, 0
+    while scored < len(body):
+        left = len(bar_starts) - int(np.searchsorted(bar_starts, start))
+        asked = left if labels.bars and left <= tokenizer.max_bars_control else 0
+        prefix = tokenizer.prefix(replace(labels, bars=asked, excerpt=start > 0))
+        stop = min(len(body), start + context + 1 - len(prefix))
+        windows.append(
+            Window(
+                piece,
+                np.concatenate([np.array(prefix), body[start:stop]]).astype(np.int64),
+                len(prefix) + scored - start,
+                scored,
+            )
+        )
+        scored = stop
+        bar = int(np.searchsorted(bar_starts, scored - context // 2, side="left"))
+        start = int(bar_starts[min(bar, len(bar_starts) - 1)])
+        if start >= scored or stop - start >= context + 1 - len(prefix):
+            start = scored - context // 2  # a bar longer than half a context: cut inside it
+    return windows
+
+
+def token_nats(network: Network, ids: Tensor) -> Tensor:
+    """Nats of each token after the first: (B, T) to float32 (B, T - 1), on the device of the network."""
+    return F.cross_entropy(network(ids[:, :-1]).float().transpose(1, 2), ids[:, 1:], reduction="none")
+
+
+@torch.inference_mode()
+def piece_nats(
+    network: Network,
+    tokenizer: CellTokenizer,
+    pieces: Sequence[tuple[np.ndarray, np.ndarray]],
+    labels: Sequence[Labels] | None = None,
+    batch_tokens: int = 16384,
+) -> list[np.ndarray]:
+    """Nats of each token of each (body, bar_starts), float32 (n,). Control tokens are given, never scored;
+    None: no controls at all."""
+    context = network.config.context
+    jobs: list[Window] = []
+    for i, (body, bar_starts) in enumerate(pieces):
+        jobs += windows_of(
+            i, np.asarray(body), bar_starts, labels[i] if labels else Labels(), tokenizer, context
+        )
+    nats = [np.zeros(len(body), dtype=np.float32) for body, _ in pieces]
+    jobs.sort(key=lambda window: len(window.ids))
+    network.eval()
+    while jobs:
+        count = max(batch_tokens // len(jobs[-1].ids), 1)
+        batch, jobs = jobs[-count:], jobs[:-count]
+        width = max(len(window.ids) for window in batch)
+        ids = np.zeros((len(batch), width), dtype=np.int64)
+        for row, window in enumerate(batch):
+            ids[row, : len(window.ids)] = window.ids
+        losses = token_nats(network, torch.from_numpy(ids).to(network.device)).cpu()
+        for row, window in enumerate(batch):
+            scored = losses[row, window.first - 1 : len(window.ids) - 1].numpy()
+            nats[window.piece][window.target : window.target + len(scored)] = scored
+    return nats
+
+
+def nats_per_note(nats: Sequence[np.ndarray], notes: Sequence[int]) -> float:
+    """Total nats over total notes."""
+    return float(sum(float(n.sum()) for n in nats) / max(sum(notes), 1))
+
+
+def bar_surprise(nats: np.ndarray, bar_starts: np.ndarray) -> np.ndarray:
+    """Nats of each bar, float64 (bars,); EOS counts with the last."""
+    return np.add.reduceat(nats.astype(np.float64), bar_starts)

@@ -1,0 +1,1 @@
+"""Changes by rule: transformations of notes and of bars."""

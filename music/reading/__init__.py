@@ -1,0 +1,1 @@
+"""Files in: one file a format."""

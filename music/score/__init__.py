@@ -1,0 +1,1 @@
+"""What a score is: its normal form, cells, keys, instruments, passages."""

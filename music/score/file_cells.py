@@ -1,0 +1,197 @@
+"""The cells of any file, in the file's own ticks: which note is in which, their digest, their difference, and
+new notes put in place.
+
+Scores on the model's grid are in `music/score/form.py`; here nothing is rounded. A note that is played up to
+half a grid step before a barline belongs to the bar that the barline opens, as a listener would say.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from symusic import Note, Score, Track
+
+from music.score.errors import UnreadableScore
+from music.score.form import bar_table
+
+EARLY = 24  # of a quarter: half a step of a grid of 12
+COLUMNS = ("time", "duration", "pitch", "velocity")
+
+
+@dataclass(frozen=True)
+class FileCells:
+    """A file and its bars, int64 (B, 4): start, length (ticks of the file), numerator, denominator."""
+
+    score: Score
+    bars: np.ndarray
+
+    @classmethod
+    def of(cls, score: Score) -> "FileCells":
+        """Bars from tick 0 to the end of the last note. Raises UnreadableScore for a metre that is no whole
+        number of the file's ticks."""
+        bars = bar_table(score)
+        if not len(bars):
+            raise UnreadableScore("the score has no notes")
+        return cls(score, bars)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(bars, tracks)."""
+        return len(self.bars), len(self.score.tracks)
+
+    def bar_of(self, onsets: np.ndarray) -> np.ndarray:
+        """Bar of each onset."""
+        return np.clip(
+            np.searchsorted(self.bars[:, 0], onsets + self.score.tpq // EARLY, side="right") - 1,
+            0,
+            len(self.bars) - 1,
+        )
+
+    def notes(self, track: int) -> np.ndarray:
+        """Notes of a track, int64 (n, 4): onset, duration, pitch, velocity; in the order of the file."""
+        return notes_of(self.score.tracks[track])
+
+
+def notes_of(track: Track) -> np.ndarray:
+    """Notes of a track, int64 (n, 4): onset, duration, pitch, velocity; in the order of the file."""
+    columns = track.notes.numpy()
+    return np.stack([columns[name] for name in COLUMNS], axis=1).astype(np.int64)
+
+
+def set_notes(track: Track, notes: np.ndarray) -> None:
+    """Give a track these notes, int64 (n, 4), sorted by onset and pitch."""
+    notes = notes[np.lexsort((notes[:, 1], notes[:, 2], notes[:, 0]))]
+    time, duration, pitch, velocity = (np.ascontiguousarray(notes[:, i]) for i in range(4))
+    track.notes = Note.from_numpy(
+        time.astype(np.int32), duration.astype(np.int32), pitch.astype(np.int8), velocity.astype(np.int8)
+    )
+
+
+def digest(
+    cells: FileCells, region: np.ndarray, bar_numbers: np.ndarray | None = None, tracks: int | None = None
+) -> str:
+    """sha256 of every note outside the region: the edit contract, as one number.
+
+    region: bool (bars, tracks). A note counts by track, bar, onset from its barline, duration, pitch and
+    velocity. bar_numbers: the number each bar counts as, where bars were put in before others. tracks: only
+    the first so many, where some were added.
+    """
+    tracks = cells.shape[1] if tracks is None else tracks
+    numbers = np.arange(cells.shape[0]) if bar_numbers is None else bar_numbers
+    found = hashlib.sha256()
+    for k in range(tracks):
+        notes = cells.notes(k)
+        bar = cells.bar_of(notes[:, 0])
+        kept = ~region[bar, k] if len(notes) else np.zeros(0, dtype=bool)
+        rows = np.column_stack([numbers[bar], notes[:, 0] - cells.bars[bar, 0], notes[:, 1:]])[kept]
+        rows = rows[np.lexsort(rows.T[::-1])]
+        track = cells.score.tracks[k]
+        name = "" if region[:, k].all() else f"{track.program} {track.is_drum}"
+        found.update(f"{k} {name} {len(rows)}:".encode() + rows.tobytes())
+    return found.hexdigest()
+
+
+def difference(
+    before: FileCells, after: FileCells, bar_numbers: np.ndarray | None = None
+) -> list[dict[str, Any]]:
+    """What changed, cell by cell: notes added, removed and moved (same pitch, another onset or length), bars
+    and tracks counted from 1.
+
+    bar_numbers: for each bar of `after` its bar in `before`, -1 for a new one.
+    """
+    numbers = np.arange(after.shape[0]) if bar_numbers is None else bar_numbers
+    new_bar = {int(old): b for b, old in enumerate(numbers) if old >= 0}
+    changes = []
+    for k in range(max(before.shape[1], after.shape[1])):
+        old, new = (_by_bar(cells, k) for cells in (before, after))
+        pairs = [
+            (b, old.get(b), new.get(new_bar[b]) if b in new_bar else None) for b in range(before.shape[0])
+        ]
+        pairs += [(-1 - b, None, new.get(b)) for b in range(after.shape[0]) if numbers[b] < 0]
+        for b, mine, theirs in pairs:
+            told = _cell_difference(mine, theirs)
+            if any(told.values()):
+                shown = b + 1 if b < 0 else new_bar.get(b, b)
+                changes.append({"track": k + 1, "bar": (-b if b < 0 else shown + 1), **told})
+    return sorted(changes, key=lambda change: (change["track"], change["bar"]))
+
+
+def _by_bar(cells: FileCells, track: int) -> dict[int, np.ndarray]:
+    """(onset from the barline, duration, pitch) of the notes of each bar in quarters x 960, so that files of
+    any resolution compare."""
+    if track >= cells.shape[1]:
+        return {}
+    notes = cells.notes(track)
+    bar = cells.bar_of(notes[:, 0])
+    rows = np.column_stack(
+        [
+            (notes[:, 0] - cells.bars[bar, 0]) * 960 // cells.score.tpq,
+            notes[:, 1] * 960 // cells.score.tpq,
+            notes[:, 2],
+        ]
+    )
+    return {int(b): rows[bar == b] for b in np.unique(bar)}
+
+
+def _cell_difference(before: np.ndarray | None, after: np.ndarray | None) -> dict[str, int]:
+    old = [tuple(row) for row in before.tolist()] if before is not None else []
+    new = [tuple(row) for row in after.tolist()] if after is not None else []
+    gone, come = _without(old, new), _without(new, old)
+    pitches = [row[2] for row in gone]
+    moved = 0
+    for row in come:
+        if row[2] in pitches:
+            pitches.remove(row[2])
+            moved += 1
+    return {"added": len(come) - moved, "removed": len(gone) - moved, "moved": moved}
+
+
+def _without(rows: list[tuple[int, ...]], others: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """Rows less those of others, as bags."""
+    left = list(others)
+    found = []
+    for row in rows:
+        if row in left:
+            left.remove(row)
+        else:
+            found.append(row)
+    return found
+
+
+def clear_of(new: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """New notes (n, 4) cut so that none sounds together with a kept one (m, 4) of its pitch, or with another
+    new one; what is left of no length goes."""
+    found: list[list[int]] = []
+    held: dict[int, list[tuple[int, int]]] = {}
+    for onset, duration, pitch, _ in kept.tolist():
+        held.setdefault(pitch, []).append((onset, onset + duration))
+    for asked, duration, pitch, velocity in new[np.argsort(new[:, 0], kind="stable")].tolist():
+        spans = held.setdefault(pitch, [])
+        onset = max([asked, *(stop for start, stop in spans if start <= asked < stop)])
+        end = min([asked + duration, *(start for start, stop in spans if start >= onset and stop > start)])
+        if end > onset:
+            found.append([onset, end - onset, pitch, velocity])
+            spans.append((onset, end))
+    return np.array(found, dtype=np.int64).reshape(-1, 4)
+
+
+def with_cells(
+    cells: FileCells, region: np.ndarray, new: dict[int, np.ndarray], exact: Sequence[int] = ()
+) -> Score:
+    """A copy of the file in which the cells of the region hold `new[track]` (n, 4) and nothing else of the
+    file has changed.
+
+    exact: tracks whose new notes go in as they are; the others are cut where they would sound together with a
+    kept note of their pitch.
+    """
+    score = cells.score.copy()
+    for k, notes in new.items():
+        old = cells.notes(k)
+        kept = old[~region[cells.bar_of(old[:, 0]), k]]
+        put = notes if k in exact else clear_of(notes, kept)
+        if k not in exact:  # one that had to wait for a kept note's end may have left its region: it goes
+            put = put[region[cells.bar_of(put[:, 0]), k]]
+        set_notes(score.tracks[k], np.concatenate([kept, put]))
+    return score

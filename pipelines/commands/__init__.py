@@ -1,0 +1,1 @@
+"""`ostinato`: one file a group of commands."""

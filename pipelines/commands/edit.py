@@ -1,0 +1,303 @@
+"""`ostinato edit` and `ostinato history`: the operations of POST /v1/edit on files, with the champion,
+without a server."""
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipelines.running.files import StageError, plain_errors, write_bytes
+
+REACH = "e.g. 5-8 or 3; left out: all"
+
+
+def edit(
+    file: Annotated[Path, typer.Argument(help="MIDI, MusicXML, kern or ABC")],
+    operation: Annotated[
+        str, typer.Argument(help="infill, vary, restyle, transpose, ...: docs/editing.md has them all")
+    ],
+    bars: Annotated[str, typer.Option(help=f"bars of the region, {REACH}")] = "",
+    tracks: Annotated[str, typer.Option(help="tracks of the region, e.g. 1,2; left out: all")] = "",
+    style: str = "",
+    rhythm: Annotated[str, typer.Option(help="a dance, e.g. jig")] = "",
+    key: str = "",
+    metre: Annotated[str, typer.Option(help="e.g. 6/8")] = "",
+    density: Annotated[float | None, typer.Option(help="notes per quarter")] = None,
+    note_length: Annotated[float | None, typer.Option(help="quarters")] = None,
+    syncopation: Annotated[float | None, typer.Option(help="share of onsets")] = None,
+    polyphony: Annotated[float | None, typer.Option(help="notes at once")] = None,
+    strength: float | None = None,
+    length: Annotated[int | None, typer.Option(help="bars that continue adds")] = None,
+    before: Annotated[bool, typer.Option(help="continue before the first bar")] = False,
+    melody: Annotated[int | None, typer.Option(help="track that harmonise and reharmonise keep")] = None,
+    instrument: Annotated[
+        list[str] | None, typer.Option(help="of the tracks to write; may be given again")
+    ] = None,
+    semitones: int | None = None,
+    to_key: str = "",
+    steps: Annotated[int | None, typer.Option(help="diatonic steps")] = None,
+    grid: str = "",
+    amount: float | None = None,
+    timing_ms: float | None = None,
+    loudness: float | None = None,
+    qpm: float | None = None,
+    factor: float | None = None,
+    axis: int | None = None,
+    pitch: int | None = None,
+    fit: bool = False,
+    guidance: float | None = None,
+    temperature: float | None = None,
+    seed: int = 0,
+    n: Annotated[int, typer.Option(help="alternatives")] = 1,
+    out: Annotated[
+        Path | None, typer.Option(help="MIDI file to write; default: <file>.<operation>.mid beside it")
+    ] = None,
+    force: Annotated[bool, typer.Option(help="write over an existing file")] = False,
+) -> None:
+    """Change a part of a score and show what changed, and that nothing else did."""
+    given: dict[str, Any] = {
+        name: value
+        for name, value in {
+            "style": style,
+            "rhythm": rhythm,
+            "key": key,
+            "metre": metre,
+            "strength": strength,
+            "length": length,
+            "before": before,
+            "melody": melody,
+            "instruments": instrument,
+            "semitones": semitones,
+            "to_key": to_key,
+            "steps": steps,
+            "grid": grid,
+            "amount": amount,
+            "timing_ms": timing_ms,
+            "loudness": loudness,
+            "qpm": qpm,
+            "factor": factor,
+            "axis": axis,
+            "pitch": pitch,
+            "fit": fit,
+            "guidance": guidance,
+            "temperature": temperature,
+        }.items()
+        if value not in (None, "", False, [])
+    }
+    controls = {
+        name: value
+        for name, value in {
+            "density": density,
+            "note_length": note_length,
+            "syncopation": syncopation,
+            "polyphony": polyphony,
+        }.items()
+        if value is not None
+    }
+    from pipelines.release.registry import champion_bundle
+
+    with plain_errors():
+        _check_operation(operation, [*given, *(["controls"] if controls else [])])
+        targets = _targets(file, operation, out, n, force)
+        bundle, cells, region = champion_bundle()[1], read_cells(file), span(bars)
+        answers = _carry_out(
+            bundle,
+            cells,
+            operation,
+            given | ({"controls": controls} if controls else {}),
+            region,
+            _numbers(tracks),
+            seed,
+            n,
+        )
+        for answer, target in zip(answers, targets, strict=True):
+            _show(answer, target)
+            _show_scorecards(bundle, cells, answer.file, region)
+
+
+def _check_operation(operation: str, given: list[str]) -> None:
+    from models.edit.edit import NAMES, unknown_option
+
+    if operation not in NAMES:
+        raise StageError(f"unknown operation {operation!r}; known are {', '.join(NAMES)}")
+    if problem := unknown_option(operation, given):
+        raise StageError(problem)
+
+
+def _targets(file: Path, operation: str, out: Path | None, n: int, force: bool) -> list[Path]:
+    first = out or file.with_name(f"{file.stem}.{operation}.mid")
+    targets = (
+        [first] if n == 1 else [first.with_name(f"{first.stem}-{k + 1}{first.suffix}") for k in range(n)]
+    )
+    there = [str(target) for target in targets if target.exists()]
+    if there and not force:
+        raise StageError(
+            f"{', '.join(there)} exists: choose another name with --out, or write over it with --force"
+        )
+    return targets
+
+
+def span(text: str) -> tuple[int, int] | None:
+    if not text:
+        return None
+    first, _, last = text.partition("-")
+    if not first.isdecimal() or not (last or first).isdecimal() or int(first) < 1:
+        raise StageError(f"--bars {text}: write bars as 5-8 or 3, counted from 1")
+    return int(first) - 1, int(last or first)
+
+
+def _numbers(text: str) -> tuple[int, ...] | None:
+    if not text:
+        return None
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in text.split(",")):
+        raise StageError(f"--tracks {text}: write tracks as 1,2, counted from 1")
+    return tuple(int(part) - 1 for part in text.split(","))
+
+
+def _carry_out(
+    bundle: Any,
+    cells: Any,
+    operation: str,
+    given: dict[str, Any],
+    bars: tuple[int, int] | None,
+    tracks: tuple[int, ...] | None,
+    seed: int,
+    n: int,
+) -> list[Any]:
+    from models.edit.by_rule import RULES, Rule
+    from models.edit.edit import apply_rule, edit_file
+    from models.edit.tasks import Edit
+    from models.fill.fill import fill
+    from music.score.errors import UnreadableScore
+
+    try:
+        if operation in RULES:
+            return [
+                apply_rule(cells, operation, Rule(**given, seed=seed + k), bars, tracks) for k in range(n)
+            ]
+        if "melody" in given:
+            given["melody"] -= 1
+        if "instruments" in given:
+            given["instruments"] = tuple(given["instruments"])
+        decoder = bundle.decoder(16)
+        return edit_file(
+            bundle.tokenizer,
+            bundle.judges,
+            lambda requests: fill(decoder, bundle.tokenizer, requests),
+            cells,
+            Edit(operation, bars, tracks, seed=seed, **given),
+            n,
+        )
+    except (UnreadableScore, ValueError) as error:
+        raise StageError(str(error)) from error
+
+
+def read_cells(file: Path) -> Any:
+    from models.edit.edit import LIMITS
+    from music.reading.files import Reading, read_file
+    from music.score.errors import UnreadableScore
+    from music.score.file_cells import FileCells
+
+    try:
+        found = read_file(file.read_bytes(), file.name, LIMITS)
+        readings = [reading for reading in found if isinstance(reading, Reading)]
+        if not readings:
+            raise UnreadableScore("; ".join(str(why) for _, why in found))  # type: ignore[misc]
+        if len(readings) > 1:
+            raise UnreadableScore(
+                f"the file holds {len(readings)} tunes: put the one to edit into a file of its own"
+            )
+        return FileCells.of(readings[0].score)
+    except OSError as error:
+        raise StageError(f"{file}: {error.strerror}") from error
+    except UnreadableScore as error:
+        raise StageError(f"{file}: {error}") from error
+
+
+def _show(answer: Any, target: Path) -> None:
+    from music.score.form import to_midi
+
+    write_bytes(target, to_midi(answer.file.score))
+    total = Counter[str]()
+    for change in answer.changes:
+        total.update({kind: change[kind] for kind in ("added", "removed", "moved")})
+    typer.echo(f"{target}  (seed {answer.seed})")
+    if answer.contract.whole:
+        typer.echo("  the operation is of the whole score")
+    else:
+        typer.echo(
+            f"  {len(answer.changes)} cells changed: {total['added']} notes added, {total['removed']} "
+            f"removed, {total['moved']} moved"
+        )
+        typer.echo(
+            f"  outside the region: {answer.contract.cells_kept} cells, sha256 before "
+            f"{answer.contract.before[:16]} after {answer.contract.after[:16]}: "
+            f"{'kept' if answer.contract.kept else 'BROKEN'}"
+        )
+    for warning in answer.warnings:
+        typer.echo(f"  note: {warning}")
+
+
+def _show_scorecards(bundle: Any, before: Any, after: Any, bars: tuple[int, int] | None) -> None:
+    """How the model sees the region with what is around it, before and after, and what changed most in it."""
+    from models.judge.scorecard import judge_around
+    from music.analysis.descriptors import DESCRIPTORS
+
+    (old, _), (new, why) = judge_around(bundle, before, bars), judge_around(bundle, after, bars)
+    if new is None or old is None:
+        typer.echo(f"  no scorecard: {why or 'the score as it was has no tokens'}")
+        return
+    a, b = old.scorecard, new.scorecard
+    typer.echo(
+        f"  nats per note {a['nats_per_note']:.2f} -> {b['nats_per_note']:.2f} (percentile "
+        f"{a['percentile']:.0f} -> {b['percentile']:.0f}); longest run shared with a training "
+        f"piece {a['originality']['longest_shared_run']} -> {b['originality']['longest_shared_run']}"
+    )
+    moved = sorted(
+        DESCRIPTORS,
+        key=lambda d: (
+            -abs(b["descriptors"][d.name] - a["descriptors"][d.name]) / (abs(a["descriptors"][d.name]) + 0.1)
+        ),
+    )[:3]
+    typer.echo(
+        "  "
+        + "; ".join(
+            f"{d.name} {a['descriptors'][d.name]:.2f} -> {b['descriptors'][d.name]:.2f} {d.unit}"
+            for d in moved
+        )
+    )
+
+
+def history(
+    answer: Annotated[str, typer.Argument(help="id of an answer, as compose and edit give it")],
+    log: Annotated[
+        Path | None, typer.Option(help="folder of the log; default: OSTINATO_LOG or <home>/log")
+    ] = None,
+    save: Annotated[Path | None, typer.Option(help="write the score of the answer to this MIDI file")] = None,
+) -> None:
+    """The chain of edits that led to an answer, from the log; any of them can be edited again as parent,
+    which is undo."""
+    import base64
+
+    from monitoring.log import EventLog
+    from pipelines.running.tracking import home
+
+    with plain_errors():
+        folder = log or Path(os.environ.get("OSTINATO_LOG", home() / "log"))
+        if not folder.is_dir():
+            raise StageError(
+                f"no log in {folder}: serve and ask for something first, or name the folder with --log"
+            )
+        chain = EventLog(folder).history(answer)
+        if not chain:
+            raise StageError(f"no answer {answer!r} in the log of {folder}")
+        for row in chain:
+            typer.echo(
+                f"{row.time}  {row.id}  {row.body.get('operation', row.endpoint):<12} seed {row.seed}  "
+                f"{row.body.get('notes', '?')} notes  parent {row.body.get('parent') or '-'}"
+            )
+        if save:
+            write_bytes(save, base64.b64decode(chain[-1].body["midi"]))
+            typer.echo(f"wrote {save}")

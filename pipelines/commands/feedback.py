@@ -1,0 +1,178 @@
+"""Feedback out of the log: `ostinato snapshot`, `interactions`, `forget`. What the stages read is
+data/feedback."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+import typer
+
+from models.align.preferences import Preference
+from models.find.interactions import Interaction
+from monitoring.log import EventLog, feedback_once
+from monitoring.wins import COMPARED
+from pipelines.commands.comparisons import preferences_of
+from pipelines.running.feedback import (
+    FORGOTTEN,
+    IMPORTS,
+    SNAPSHOT,
+    Faults,
+    forgotten,
+    interactions_of,
+    tables,
+    write_interactions,
+)
+from pipelines.running.files import StageError, plain_errors, whole_file, write_json
+from pipelines.running.preferences import PREFERENCES, read_preferences, write_preferences
+from pipelines.running.tracking import home
+
+
+def log_folder(given: Path | None = None) -> Path:
+    """Folder of the log: the one given, OSTINATO_LOG, or <home>/log."""
+    return given or Path(os.environ.get("OSTINATO_LOG", home() / "log"))
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """The feedback of a log."""
+
+    interactions: list[Interaction]
+    preferences: list[Preference]
+    faults: Faults
+    broken: int
+
+    def write(self) -> None:
+        """Into data/feedback, with a report; the same log gives the same files."""
+        write_interactions(SNAPSHOT, self.interactions)
+        write_preferences(self.preferences)
+        events = self.interactions
+        write_json(
+            Path("reports/feedback_report.json"),
+            {
+                "events": len(events),
+                "users": len({e.user for e in events}),
+                "items": len({e.item for e in events}),
+                "comparisons": len(self.preferences),
+                "left_out": self.faults.counts,
+                "examples": self.faults.shown,
+                "broken_lines": self.broken,
+            },
+        )
+
+    def __str__(self) -> str:
+        events = self.interactions
+        return (
+            f"{SNAPSHOT}: {len(events)} events of {len({e.user for e in events})} users on "
+            f"{len({e.item for e in events})} items; {PREFERENCES}: {len(self.preferences)} "
+            f"comparisons; {sum(self.faults.counts.values())} left out, {self.broken} broken lines "
+            f"(reports/feedback_report.json)"
+        )
+
+
+def gather(log: Path | None) -> Gathered:
+    """Read a log. Raises StageError where there is none."""
+    folder = log_folder(log)
+    if not folder.is_dir():
+        raise StageError(f"no log in {folder}: serve and send feedback first, or name the folder with --log")
+    events, faults = EventLog(folder), Faults({}, {})
+    told, gone = list(feedback_once(events.rows())), forgotten()
+    found = interactions_of(
+        ({**row.body, "time": row.time} for row in told if row.body.get("event") not in COMPARED),
+        gone,
+        faults,
+    )
+    return Gathered(found, preferences_of(events.rows(), told, gone), faults, events.broken())
+
+
+def snapshot(
+    log: Annotated[
+        Path | None, typer.Option(help="folder of the log; default: OSTINATO_LOG or <home>/log")
+    ] = None,
+) -> None:
+    """Write the feedback of the log to data/feedback, which the stages `align` and `recommend` read."""
+    with plain_errors():
+        found = gather(log)
+        found.write()
+        typer.echo(str(found))
+
+
+def import_interactions(
+    file: Annotated[
+        Path,
+        typer.Argument(help="CSV or Parquet with the columns user, item, event, time, and value for ratings"),
+    ],
+) -> None:
+    """Bring interactions of your own; `dvc repro recommend` then learns from them."""
+    import hashlib
+
+    with plain_errors():
+        faults = Faults({}, {})
+        found = interactions_of(_read_table(file), forgotten(), faults)
+        for why, count in faults.counts.items():
+            typer.echo(f"left out, {count} rows: {why}; e.g. {faults.shown[why][0]}")
+        if not found:
+            raise StageError(f"{file}: no row can be used")
+        target = IMPORTS / f"{hashlib.sha256(file.read_bytes()).hexdigest()[:16]}.parquet"
+        write_interactions(target, found)
+        typer.echo(
+            f"{target}: {len(found)} events of {len({e.user for e in found})} users on "
+            f"{len({e.item for e in found})} items"
+        )
+
+
+def _read_table(file: Path) -> list[dict[str, Any]]:
+    try:
+        if file.suffix.lower() == ".parquet":
+            table = pq.read_table(file)
+        else:
+            strings = {name: pa.string() for name in ("user", "item", "event", "time")}
+            table = pacsv.read_csv(file, convert_options=pacsv.ConvertOptions(column_types=strings))
+    except (OSError, pa.ArrowInvalid) as error:
+        raise StageError(f"{file}: {error}") from error
+    missing = [name for name in ("user", "item", "event") if name not in table.column_names]
+    if missing:
+        raise StageError(
+            f"{file} has no column {', '.join(missing)}; it has {', '.join(table.column_names)}. "
+            f"Name them user, item, event, time"
+        )
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
+
+
+def forget(
+    user: str,
+    log: Annotated[
+        Path | None, typer.Option(help="folder of the log; default: OSTINATO_LOG or <home>/log")
+    ] = None,
+) -> None:
+    """Remove every row of a user from the log and from data/feedback, and leave them out of every later
+    snapshot."""
+    with plain_errors():
+        if not user.strip() or user.split() != [user]:
+            raise StageError("name one user id, without spaces")
+        names = forgotten() | {user}
+        with whole_file(home() / FORGOTTEN) as temporary:
+            temporary.write_text("\n".join(sorted(names)) + "\n")
+        folder = log_folder(log)
+        rows = EventLog(folder).forget(user) if folder.is_dir() else 0
+        events = 0
+        for path in tables():
+            all_of = [Interaction(**row) for row in pq.read_table(path).to_pylist()]
+            kept = [event for event in all_of if event.user != user]
+            if len(kept) < len(all_of):
+                events += len(all_of) - len(kept)
+                write_interactions(path, kept)
+        compared = read_preferences()
+        others = [each for each in compared if each.user != user]
+        if len(others) < len(compared):
+            events += len(compared) - len(others)
+            write_preferences(others)
+        typer.echo(
+            f"forgot {user}: {rows} rows of the log, {events} events of data/feedback. Run "
+            f"`ostinato repro` so that no model remembers; `dvc gc --workspace` drops older "
+            f"data from the cache"
+        )

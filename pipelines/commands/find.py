@@ -1,0 +1,107 @@
+"""Find in the catalogue: `ostinato similar` and `ostinato recommend`."""
+
+import base64
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from music.score.form import to_midi
+from pipelines.running.files import StageError, plain_errors
+
+if TYPE_CHECKING:
+    pass
+from pipelines.commands.catalogue import open_finder, sync
+
+
+def similar(
+    query: Annotated[
+        str, typer.Argument(help="a file (MIDI, MusicXML, kern, ABC), or the id of an item or of an answer")
+    ],
+    bars: Annotated[str, typer.Option(help="bars of the passage to compare, e.g. 5-12; left out: all")] = "",
+    style: Annotated[list[str] | None, typer.Option(help="only these styles")] = None,
+    k: int = 10,
+) -> None:
+    """Pieces of the catalogue that are like a piece, and why."""
+    from models.find.answers import Unanswerable
+    from models.find.catalogue import Filters
+    from pipelines.commands.edit import read_cells, span
+    from pipelines.release.registry import champion_bundle
+
+    with plain_errors():
+        bundle = champion_bundle()[1]
+        sync(bundle)
+        finder = open_finder(bundle)
+        path = Path(query)
+        try:
+            midi = base64.b64encode(to_midi(read_cells(path).score)).decode() if path.is_file() else ""
+            found, searched = finder.similar(
+                midi=midi,
+                item="" if midi else query,
+                bars=span(bars),
+                k=k,
+                filters=Filters({"style": style} if style else {}),
+            )
+        except Unanswerable as error:
+            raise StageError(str(error)) from error
+        for each in found:
+            item, match = finder.catalogue.items[each.hit.row], each.hit.matches[0]
+            typer.echo(
+                f"{each.hit.likeness:.3f}  {item.id}  {item.style} {item.rhythm} {item.metre} {item.key}"
+            )
+            typer.echo(
+                f"       bars {match.query_bars[0] + 1}-{match.query_bars[1]} are like its bars "
+                f"{match.bars[0] + 1}-{match.bars[1]}; {each.why.text}"
+            )
+        typer.echo(f"of {searched} items")
+
+
+def recommend(
+    user: Annotated[str, typer.Option(help="an id as it was sent with feedback")] = "",
+    like: Annotated[
+        list[str] | None, typer.Option(help="an item or answer that is liked; may be given again")
+    ] = None,
+    dislike: Annotated[list[str] | None, typer.Option(help="one that is not")] = None,
+    style: Annotated[list[str] | None, typer.Option(help="only these styles")] = None,
+    k: int = 10,
+    diversity: float = 0.2,
+    exploration: float = 0.0,
+    seed: int = 0,
+) -> None:
+    """Pieces of the catalogue for a taste, and which part of the recommender spoke."""
+    from models.find.answers import Unanswerable
+    from models.find.catalogue import Filters
+    from pipelines.release.registry import champion_bundle
+
+    with plain_errors():
+        bundle = champion_bundle()[1]
+        sync(bundle)
+        finder = open_finder(bundle)
+        try:
+            found, taste, warnings = finder.recommend(
+                user=user,
+                likes=like or (),
+                dislikes=dislike or (),
+                k=k,
+                filters=Filters({"style": style} if style else {}),
+                diversity=diversity,
+                exploration=exploration,
+                repeat=False,
+                seed=seed,
+            )
+        except Unanswerable as error:
+            raise StageError(str(error)) from error
+        for each in found:
+            item = finder.catalogue.items[each.row]
+            typer.echo(
+                f"{each.score:7.3f}  {item.id}  {item.style} {item.rhythm} {item.metre} {item.key}  "
+                f"[{', '.join(f'{name} {share:.0%}' for name, share in each.spoke.items())}]"
+            )
+            if each.why:
+                typer.echo(f"         like {each.like}: {each.why.text}")
+        for warning in warnings:
+            typer.echo(f"note: {warning}")
+        typer.echo(
+            f"{len(taste.liked)} liked, {len(taste.disliked)} disliked; the collaborative part learned from "
+            f"{bundle.recommender.origin}{' listeners' if bundle.recommender.origin == 'simulated' else ''}"
+        )

@@ -1,0 +1,118 @@
+"""The service and the watch over it."""
+
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.commands import catalogue
+from pipelines.commands.registry import package_champion
+from pipelines.running.files import StageError, plain_errors
+from pipelines.running.params import load_params
+
+
+def serve(
+    port: int = 3000,
+    host: str = "127.0.0.1",
+    workers: int = 1,
+    rival: Annotated[
+        str,
+        typer.Option(
+            help=(
+                "also load another version (its number, `previous` or `challenger`), which /v1/pair sets "
+                "against the champion"
+            )
+        ),
+    ] = "",
+) -> None:
+    """Serve the champion's bento (built if need be)."""
+    from pipelines.release import registry
+    from pipelines.release.package import bento_tag_of, is_built, serving_environment
+    from pipelines.running.tracking import home
+
+    with plain_errors():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                raise StageError(
+                    f"cannot listen on {host}:{port} ({error.strerror}): end what uses the "
+                    f"port, or choose another with --port"
+                ) from None
+        version = registry.champion()
+        tag = bento_tag_of(version.digest) if version else ""
+        if not tag or not is_built(tag):
+            tag = package_champion()
+        environment = serving_environment(port)
+        environment.setdefault("OSTINATO_LOG", str(home() / "log"))
+        drift = load_params().drift
+        environment.setdefault("OSTINATO_DRIFT_ALPHA", str(drift.alpha))
+        environment.setdefault("OSTINATO_DRIFT_MIN_ROWS", str(drift.min_rows))
+        environment.setdefault("OSTINATO_DRIFT_WINDOW_H", str(drift.window_hours))
+        environment.setdefault("OSTINATO_CATALOGUE", str(catalogue.folder()))
+        environment.setdefault("OSTINATO_FAISS_PAST", str(load_params().recommend.faiss_past))
+        if rival:
+            environment["OSTINATO_RIVAL"] = str(registry.bundle_of(registry.named(rival)).folder.resolve())
+        if version:
+            catalogue.sync(registry.bundle_of(version))
+        typer.echo(f"serving {tag} on http://{host}:{port}")
+        os.execve(
+            sys.executable,
+            [
+                sys.executable,
+                "-m",
+                "bentoml",
+                "serve",
+                tag,
+                "--port",
+                str(port),
+                "--host",
+                host,
+                "--api-workers",
+                str(workers),
+            ],
+            environment,
+        )
+
+
+def drift(
+    log: Annotated[
+        Path | None, typer.Option(help="folder of the log; default: OSTINATO_LOG or <home>/log")
+    ] = None,
+    since: Annotated[str, typer.Option(help="only rows from this ISO time on")] = "",
+) -> None:
+    """Compare the log with the champion's reference profile."""
+    from monitoring.drift import descriptor_columns, find_drift, rows_on
+    from monitoring.log import EventLog
+    from pipelines.release import registry
+    from pipelines.running.tracking import home
+
+    with plain_errors():
+        _, bundle = registry.champion_bundle()
+        folder = log or Path(os.environ.get("OSTINATO_LOG", home() / "log"))
+        if not folder.is_dir():
+            raise StageError(
+                f"no log in {folder}: serve and ask for something first, or name the folder with --log"
+            )
+        events = EventLog(folder)
+        knobs = load_params().drift
+        columns = descriptor_columns(events.rows(since), bundle.tag)
+        found = find_drift(bundle.profile, columns, knobs.alpha, knobs.min_rows)
+        typer.echo(
+            f"{rows_on(columns, 'input')} inputs, {rows_on(columns, 'output')} outputs of model "
+            f"{bundle.tag}; {events.broken()} broken lines"
+        )
+        if not found:
+            typer.echo(
+                f"too few rows to say anything: at least {knobs.min_rows} of a side are needed "
+                f"(drift.min_rows)"
+            )
+        for d in sorted(found, key=lambda d: (d.side, -d.psi / d.threshold)):
+            typer.echo(
+                f"{d.side:<7} {d.descriptor:<20} {d.status:<9} psi {d.psi:.3f} (threshold "
+                f"{d.threshold:.3f}, n {d.rows})  mean {d.reference_mean:.3f} -> {d.mean:.3f}"
+            )

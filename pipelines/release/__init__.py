@@ -1,0 +1,1 @@
+"""What changes the world: registry, gate, promotion log, package, model card, the MLflow model file."""

@@ -1,0 +1,219 @@
+"""The gate: hard floors for every candidate, and a paired bootstrap against the champion on the same test
+pieces."""
+
+import json
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from symusic import Score
+
+from models.bundle import Bundle
+from models.decoding.script import Plan
+from models.fill.fill import FillRequest, empty, fill
+from models.network.likelihood import piece_nats
+from models.tokens.labels import Labels
+from models.tokens.tokenizer import NotRepresentable
+from pipelines.running.files import StageError
+from pipelines.running.params import Gate
+
+SCORES = Path("data/prepared/scores.parquet")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One number against its threshold. NaN never passes."""
+
+    name: str
+    value: float
+    op: str
+    threshold: float
+
+    @property
+    def passed(self) -> bool:
+        if math.isnan(self.value):
+            return False
+        return self.value >= self.threshold if self.op == ">=" else self.value <= self.threshold
+
+    def __str__(self) -> str:
+        return (
+            f"{'pass' if self.passed else 'FAIL'}  {self.name:<28} {self.value:>10.4f} {self.op} "
+            f"{self.threshold:g}"
+        )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Every check of one candidate against one champion ("" where there was none)."""
+
+    candidate: str
+    champion: str
+    checks: tuple[Check, ...]
+
+    @classmethod
+    def of(cls, stored: dict[str, Any]) -> "Verdict":
+        """What `to_json` wrote, read."""
+        nan = float("nan")
+        checks = tuple(
+            Check(c["name"], nan if c["value"] is None else c["value"], c["op"], c["threshold"])
+            for c in stored["checks"]
+        )
+        return cls(stored["candidate"], stored["champion"], checks)
+
+    @property
+    def passed(self) -> bool:
+        return all(check.passed for check in self.checks)
+
+    def to_json(self) -> str:
+        rows = [
+            {
+                **asdict(check),
+                "value": None if math.isnan(check.value) else check.value,
+                "passed": check.passed,
+            }
+            for check in self.checks
+        ]
+        return json.dumps(
+            {"candidate": self.candidate, "champion": self.champion, "passed": self.passed, "checks": rows}
+        )
+
+    def __str__(self) -> str:
+        against = f"champion {self.champion[:16]}" if self.champion else "no champion yet: hard floors only"
+        return "\n".join(
+            [
+                f"gate for {self.candidate[:16]} ({against})",
+                *(f"  {check}" for check in self.checks),
+                f"  verdict: {'pass' if self.passed else 'FAIL'}",
+            ]
+        )
+
+
+def floors(metrics: dict[str, Any], gate: Gate) -> list[Check]:
+    """What every candidate must reach, champion or not."""
+    return [
+        Check("validity", metrics["validity"], ">=", gate.min_validity),
+        Check("below_ngram", metrics["below_ngram"], ">=", gate.min_below_ngram),
+        Check("overlap_gain", metrics["overlap_gain"], ">=", gate.min_overlap_gain),
+        Check(
+            "key_obedience",
+            metrics["obedience"].get("key", {"obeyed": math.nan})["obeyed"],
+            ">=",
+            gate.min_key_obedience,
+        ),
+        Check("originality_excess", metrics["originality"]["excess"], "<=", gate.max_originality_excess),
+    ]
+
+
+def alignment_floors(table: dict[str, Any], gate: Gate) -> list[Check]:
+    """What alignment must not have cost, against the same network before it; nothing where there was none."""
+    if not table:
+        return []
+    return [
+        Check("align_nats_ratio", table["nats_per_note"]["ratio"], "<=", 1 + gate.max_align_worse),
+        Check(
+            "align_distinct_ratio",
+            table["distinct"]["after"] / table["distinct"]["before"],
+            ">=",
+            gate.min_align_distinct,
+        ),
+        Check(
+            "align_overlap_gain",
+            table["overlap"]["after"] - table["overlap"]["before"],
+            ">=",
+            gate.min_align_overlap,
+        ),
+        Check(
+            "align_copied_more",
+            table["copied"]["after"] - table["copied"]["before"],
+            "<=",
+            gate.max_align_copied,
+        ),
+        Check(
+            "align_kept_out_upper_bound", table["kept_out"]["high"], ">=", 0.0
+        ),  # below it, the reward that training never saw surely fell
+        Check("align_reward_upper_bound", table["reward"]["high"], ">=", 0.0),
+    ]
+
+
+def bootstrap_upper_bound(
+    candidate: np.ndarray,
+    champion: np.ndarray,
+    notes: np.ndarray,
+    resamples: int,
+    confidence: float,
+    seed: int = 0,
+) -> float:
+    """Upper bound, one-sided, of the difference in nats per note (candidate - champion) over resampled pieces
+    (Efron & Tibshirani 1993)."""
+    random = np.random.default_rng(seed)
+    picks = random.integers(len(notes), size=(resamples, len(notes)))
+    differences = (candidate - champion)[picks].sum(axis=1) / notes[picks].sum(axis=1)
+    return float(np.quantile(differences, confidence))
+
+
+def champion_nats(candidate: Bundle, champion: Bundle) -> dict[str, float]:
+    """Nats of each of the candidate's test pieces under the champion: as stored if the test split is the
+    same, else scored now."""
+    pieces = candidate.evaluation["pieces"]
+    if candidate.evaluation["test_digest"] == champion.evaluation["test_digest"]:
+        return {name: row["nats"] for name, row in champion.evaluation["pieces"].items() if name in pieces}
+    table = pq.read_table(SCORES, columns=["piece_id", "midi"]).to_pylist() if SCORES.exists() else []
+    midi = {row["piece_id"]: row["midi"] for row in table if row["piece_id"] in pieces}
+    if len(midi) < len(pieces):
+        raise StageError(
+            "the champion was tested on another split and the candidate's test pieces are not "
+            "here: run `dvc checkout` or `dvc repro` first"
+        )
+    encoded = {}
+    for name, data in midi.items():
+        try:
+            encoded[name] = champion.tokenizer.encode_score(Score.from_midi(data))
+        except NotRepresentable:
+            continue  # a metre or program the champion never learned; compared on the rest
+    nats = piece_nats(champion.network, champion.tokenizer, list(encoded.values()))
+    return {name: float(values.sum()) for name, values in zip(encoded, nats, strict=True)}
+
+
+def decoding_seconds(bundles: list[Bundle], rounds: int = 5) -> list[float]:
+    """Median seconds to write eight bars, for each bundle, measured in turns so that a noisy machine is noisy
+    for all."""
+    seconds: list[list[float]] = [[] for _ in bundles]
+    for turn in range(rounds):
+        for bundle, mine in zip(bundles, seconds, strict=True):
+            tokenizer = bundle.tokenizer
+            plan = Plan((tokenizer.metres[0],) * 8, (tokenizer.programs[0],))
+            decoder = bundle.decoder(1)
+            begin = time.perf_counter()
+            ids = fill(decoder, tokenizer, [FillRequest(plan, empty(plan), Labels(), seed=turn)])[0].ids
+            mine.append((time.perf_counter() - begin) / len(ids))  # a token: lengths differ between models
+    return [float(np.median(mine)) for mine in seconds]
+
+
+def judge(candidate: Bundle, champion: Bundle | None, gate: Gate) -> Verdict:
+    """Floors, and against a champion the bootstrap and the latency ratio."""
+    checks = [
+        *floors(candidate.evaluation["metrics"], gate),
+        *alignment_floors(candidate.evaluation["metrics"].get("alignment", {}), gate),
+    ]
+    if champion is not None:
+        other = champion_nats(candidate, champion)
+        if not other:
+            raise StageError(
+                "the champion can read none of the candidate's test pieces: they cannot be "
+                "compared; promote with --force --reason if that is meant"
+            )
+        mine = candidate.evaluation["pieces"]
+        columns = np.array([(mine[name]["nats"], nats, mine[name]["notes"]) for name, nats in other.items()])
+        worse = bootstrap_upper_bound(
+            columns[:, 0], columns[:, 1], columns[:, 2], gate.bootstrap, gate.confidence
+        )
+        own, theirs = decoding_seconds([candidate, champion])
+        checks += [
+            Check("worse_nats_upper_bound", worse, "<=", gate.max_worse_nats),
+            Check("latency_ratio", own / theirs, "<=", gate.max_latency_ratio),
+        ]
+    return Verdict(candidate.digest, champion.digest if champion else "", tuple(checks))

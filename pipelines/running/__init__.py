@@ -1,0 +1,1 @@
+"""What stages share: params, files, tracking, the training run, progress, profiles, sources."""

@@ -1,0 +1,177 @@
+"""Training rows: what they hold, what of it is learned, and that nothing leaks."""
+
+import numpy as np
+import pytest
+
+from models.tokens.augmentation import stretching
+from models.tokens.shards import Shard, ShardWriter
+from models.tokens.tokenizer import CellTokenizer
+from models.tokens.windows import Augmentation, Mixture, WindowDataset, piece_weights
+from music.score.cells import cell_statistics
+from music.score.form import build
+from tests.conftest import TPQ
+
+EVERYTHING = Mixture(0.3, 0.3, 0.2, 0.2)
+
+
+@pytest.fixture(scope="module")
+def shard(tokenizer: CellTokenizer, tmp_path_factory: pytest.TempPathFactory) -> Shard:
+    folder, random = tmp_path_factory.mktemp("shard"), np.random.default_rng(0)
+    with ShardWriter(folder, "train") as writer:
+        for i in range(12):
+            tracks, bars = 1 + i % 3, 20
+            parts = []
+            for _ in range(tracks):
+                onsets = np.arange(0, bars * 48, 12)
+                parts.append(
+                    (
+                        52,
+                        False,
+                        np.stack(
+                            [onsets, np.full(len(onsets), 12), random.integers(50, 80, len(onsets))], axis=1
+                        ),
+                    )
+                )
+            score = build(parts, [(0, 4, 4)], TPQ, 80)
+            ids, starts = tokenizer.encode_score(score)
+            writer.add(
+                ids,
+                starts,
+                cell_statistics(score),
+                piece_id=str(i),
+                collection="a" if i else "b",
+                style="chorale",
+                rhythm="reel" if i < 2 else "jig",
+                key="G major",
+                tempo="fast",
+                notes=score.note_num(),
+                low=50,
+                high=79,
+            )
+    return Shard(folder, "train")
+
+
+def rows(
+    shard: Shard,
+    tokenizer: CellTokenizer,
+    controls: bool,
+    mixture: Mixture = EVERYTHING,
+    first: int = 0,
+    count: int = 60,
+    **knobs: float,
+) -> list[tuple[list[str], np.ndarray]]:
+    data = WindowDataset(
+        shard, tokenizer, 256, Augmentation(5, controls=controls, **knobs), mixture, 7, first, count
+    )  # type: ignore[arg-type]
+    return [
+        ([tokenizer[int(token)] for token in ids], scored.numpy())
+        for ids, scored in (data[i] for i in range(count))
+    ]
+
+
+def test_controls_and_what_lies_ahead_are_read_and_never_learned(
+    shard: Shard, tokenizer: CellTokenizer
+) -> None:
+    ahead = False
+    for words, scored in rows(shard, tokenizer, controls=True):
+        for word, learned in zip(words, scored, strict=True):
+            kind = word.split("_")[0]
+            ahead = word == "Part_Ahead" or (ahead and word != "Part_Fill")
+            if ahead or kind in (
+                "Start",
+                "Style",
+                "Rhythm",
+                "Tonic",
+                "Mode",
+                "Tempo",
+                "Bars",
+                "Part",
+                "Density",
+                "Polyphony",
+                "Range",
+                "NoteLength",
+                "Syncopation",
+                "MASK",
+            ):
+                assert not learned, word
+        ahead = False
+
+
+def test_pretraining_asks_for_nothing(shard: Shard, tokenizer: CellTokenizer) -> None:
+    kinds = {word.split("_")[0] for words, _ in rows(shard, tokenizer, controls=False) for word in words}
+    assert not kinds & {
+        "Style",
+        "Rhythm",
+        "Tonic",
+        "Mode",
+        "Tempo",
+        "Density",
+        "Polyphony",
+        "Range",
+        "NoteLength",
+        "Syncopation",
+    }
+    assert {"Part", "MASK", "Bars"} <= kinds
+
+
+def test_every_control_is_asked_and_left_out(shard: Shard, tokenizer: CellTokenizer) -> None:
+    starts = [
+        " ".join(words).split("Start_")[1:] for words, _ in rows(shard, tokenizer, controls=True, count=120)
+    ]
+    prefixes = [text.split("Bar_")[0] for texts in starts for text in texts]
+    for kind in (
+        "Style_chorale",
+        "Rhythm_jig",
+        "Tonic_",
+        "Tempo_fast",
+        "Bars_",
+        "Program_52",
+        "Density_",
+        "Polyphony_0",
+        "Range_",
+        "NoteLength_",
+        "Syncopation_0",
+    ):
+        share = np.mean([kind in prefix for prefix in prefixes])
+        assert 0.05 < share < 0.95, (kind, share)
+
+
+def test_a_row_depends_on_seed_and_index_alone(shard: Shard, tokenizer: CellTokenizer) -> None:
+    whole, part = rows(shard, tokenizer, True, count=20), rows(shard, tokenizer, True, first=12, count=8)
+    assert all(a[0] == b[0] and (a[1] == b[1]).all() for a, b in zip(whole[12:], part, strict=True))
+
+
+def test_kept_cells_of_a_region_are_not_learned(shard: Shard, tokenizer: CellTokenizer) -> None:
+    learned = [
+        scored.mean()
+        for words, scored in rows(shard, tokenizer, False, Mixture(0, 0, 1, 0))
+        if "Part_Fill" in words
+    ]
+    assert np.mean(learned) < 0.8
+    assert np.mean([scored.mean() for _, scored in rows(shard, tokenizer, False, Mixture(1, 0, 0, 0))]) > 0.97
+
+
+def test_stretched_rows_are_music_of_twice_or_half_the_length(shard: Shard, tokenizer: CellTokenizer) -> None:
+    durations = {
+        word
+        for words, _ in rows(shard, tokenizer, False, Mixture(1, 0, 0, 0), stretch=1.0)
+        for word in words
+        if word.startswith("Duration")
+    }
+    assert durations == {"Duration_12"}, (
+        "4/4 has neither 4/2 nor 4/8 in this vocabulary, so pieces stay as they are"
+    )
+    table = stretching(tokenizer, 2)
+    assert tokenizer[int(table[tokenizer.id_of("Duration", 6)])] == "Duration_12"
+    assert tokenizer[int(stretching(tokenizer, -2)[tokenizer.id_of("Duration", 12)])] == "Duration_6"
+    assert stretching(tokenizer, -2)[tokenizer.id_of("Duration", 7)] == -1
+    assert table[tokenizer.id_of("Bar", "4/4")] == -1
+
+
+def test_weights_lift_small_collections_and_rare_labels(shard: Shard) -> None:
+    plain, even, rare = (piece_weights(shard, *knobs) for knobs in ((1.0, 0.0), (0.0, 0.0), (1.0, 0.5)))
+    collection = np.array([record["collection"] for record in shard.records])
+    assert plain[collection == "b"].sum() == pytest.approx(shard.lengths[0] / shard.lengths.sum())
+    assert even[collection == "b"].sum() == pytest.approx(0.5)
+    reels = np.array([record["rhythm"] == "reel" for record in shard.records])
+    assert rare[reels].sum() > plain[reels].sum()
