@@ -13,7 +13,7 @@ from models.bundle import Bundle
 from models.decoding.batching import Batcher, Busy, Ticket
 from models.decoding.locks import Locks
 from models.fill.best_of import drafts
-from models.fill.compose import BarAsk, Composition, Take, cell_asks, requests_of, takes_of, track_asks
+from models.fill.compose import Composition, Take, cell_asks, requests_of, takes_of, track_asks
 from models.fill.fill import ContractBroken, Filled, Region, plan_of
 from models.fill.sampling import key_obeyed
 from models.judge.scorecard import Judged, judge
@@ -26,7 +26,7 @@ from music.score.form import Limits, bar_table, normalise, to_midi
 from music.score.instruments import name_of
 from music.score.keys import scale_of
 from serving.errors import Crowded, Refused
-from serving.schemas import ComposeRequest, LockValues
+from serving.schemas import LockValues
 
 UPLOAD = Limits(max_bytes=2_000_000, max_quarters=4_000, max_notes=20_000, max_tracks=32)
 DEADLINE_S = 40.0  # of one compose request, inside the service's timeout of 60
@@ -95,18 +95,6 @@ class Engine:
                 for control in BY_NAME.values()
             },
         }
-
-    def composition(self, request: ComposeRequest, seed: int) -> Composition:
-        """A request of the service as the model takes it. Raises Refused for a scale that is none."""
-        body = request.model_dump(exclude={"controls", "track_controls", "bar_controls", "locks", "seed"})
-        return Composition(
-            **body,
-            controls=request.controls.given(),
-            track_controls=[values.given() for values in request.track_controls],
-            seed=seed,
-            bar_controls=[BarAsk(**ask.model_dump()) for ask in request.bar_controls],
-            locks=locks_of(request.locks, self.tokenizer),
-        )
 
     def compose(self, asked: Composition) -> tuple[list[Take], list[Judged]]:
         """Takes and their scorecards. Raises Refused, naming what is known; Busy where too many wait."""

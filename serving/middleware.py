@@ -18,9 +18,8 @@ from pydantic import BaseModel, ValidationError
 from monitoring import metrics
 from serving.cancelling import AT_WORK
 from serving.errors import CODES, error_body, reshape
-from serving.schemas import ComposeRequest, EditRequest, ScoreRequest
-from serving.schemas_comparing import PairRequest
-from serving.schemas_recommending import FeedbackRequest, RecommendRequest, SimilarRequest
+from serving.front_page import front_page
+from serving.routes import PAGES, ROUTES, WATCHED
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -28,34 +27,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-BODIES: dict[str, type[BaseModel]] = {
-    "/v1/compose": ComposeRequest,
-    "/v1/score": ScoreRequest,
-    "/v1/edit": EditRequest,
-    "/v1/similar": SimilarRequest,
-    "/v1/recommend": RecommendRequest,
-    "/v1/feedback": FeedbackRequest,
-    "/v1/pair": PairRequest,
-}
-METHODS = {
-    "/v1/compose": "POST",
-    "/v1/edit": "POST",
-    "/v1/score": "POST",
-    "/v1/similar": "POST",
-    "/v1/recommend": "POST",
-    "/v1/feedback": "POST",
-    "/v1/pair": "POST",
-    "/v1/wins": "GET",
-    "/v1/model": "GET",
-    "/livez": "GET",
-    "/readyz": "GET",
-    "/healthz": "GET",
-    "/metrics": "GET",
-    "/": "GET",
-    "/docs.json": "GET",
-    "/schema.json": "GET",
-}
-PREFIXES = ("/static_content/",)
 MAX_BODY = 3_000_000
 REQUEST_ID = (
     b"ostinato-request-id"  # set here for the service; what a client sends under this name is dropped
@@ -91,26 +62,27 @@ class CheckRequests:
     """Refuse unknown paths, wrong methods, bodies too large, not JSON, or not of the schema, before BentoML
     sees them."""
 
-    def __init__(self, app: App) -> None:
-        self.app = app
+    def __init__(self, app: App, model: str = "") -> None:
+        self.app, self._page = app, front_page(model)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] == "OPTIONS":
             return await self.app(scope, receive, send)
         path, method = scope["path"], scope["method"]
-        wanted = METHODS.get(path) or ("GET" if path.startswith(PREFIXES) else None)
-        if wanted is None:
-            return await _refuse(
-                send, 404, f"no such path; there are {', '.join(p for p in METHODS if p.startswith('/v1'))}"
-            )
+        route = ROUTES.get(path)
+        if route is None and path not in PAGES and path not in WATCHED:
+            return await _refuse(send, 404, f"no such path; there are {', '.join(ROUTES)}")
+        wanted = route.method if route else "GET"
         if method != wanted and not (wanted == "GET" and method == "HEAD"):
             return await _refuse(send, 405, f"use {wanted} {path}", allow=wanted)
-        schema = BODIES.get(path)
-        if path in ("/v1/model", "/v1/wins"):  # BentoML serves every api by POST; reading is a GET
+        if path == "/":
+            return await _answer(send, 200, self._page, content_type="text/html; charset=utf-8")
+        if route is None:
+            return await self.app(scope, receive, send)
+        if route.body is None:  # BentoML serves every api by POST; reading is a GET
             empty = [(b"content-type", b"application/json"), (b"content-length", b"2")]
             return await self.app({**scope, "method": "POST", "headers": empty}, _once(b"{}", receive), send)
-        if schema is None:
-            return await self.app(scope, receive, send)
+        schema = route.body
         headers = dict(scope["headers"])
         if headers.get(b"content-type", b"").split(b";")[0].strip().lower() != b"application/json":
             return await _refuse(send, 415, "send the request as JSON with content-type: application/json")
@@ -250,9 +222,9 @@ class CountRequests:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
-        if scope["type"] != "http" or path in ("/metrics", "/livez", "/readyz", "/healthz"):
+        if scope["type"] != "http" or path in WATCHED:
             return await self.app(scope, receive, send)
-        endpoint = path.removeprefix("/v1/") if path in METHODS and path.startswith("/v1/") else "other"
+        endpoint = ROUTES[path].name if path in ROUTES else "other"
         begin, status = time.perf_counter(), 500
 
         async def note(message: Message) -> None:

@@ -1,14 +1,17 @@
 import asyncio
 import json
+import re
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving.compose import ComposeRequest
 from serving.errors import reshape
-from serving.middleware import MAX_BODY, METHODS, CheckRequests, CountRequests, OneErrorShape
-from serving.schemas import ComposeRequest
+from serving.middleware import MAX_BODY, CheckRequests, CountRequests, OneErrorShape
+from serving.routes import PAGES, ROUTES, WATCHED
+from tests.conftest import ROOT
 
 
 async def _inner(scope: Any, receive: Any, send: Any) -> None:
@@ -80,11 +83,7 @@ def test_no_body_makes_a_5xx_and_every_refusal_has_the_one_shape(body: bytes) ->
 )
 def test_unknown_paths_never_reach_the_service(path: str, method: str) -> None:
     status, _ = ask(_inner, method, "/" + path)
-    assert (
-        status in (404, 405, 415, 422, 400)
-        or "/" + path in METHODS
-        or ("/" + path).startswith("/static_content/")
-    )
+    assert status in (404, 405, 415, 422, 400) or "/" + path in ROUTES | PAGES | WATCHED
 
 
 def test_a_body_past_the_limit_is_refused_while_it_is_read() -> None:
@@ -125,3 +124,19 @@ def test_what_breaks_inside_is_told_without_its_inside() -> None:
 )
 def test_every_shape_of_error_becomes_ours(body: bytes, message: str) -> None:
     assert json.loads(reshape(422, body))["error"]["message"] == message
+
+
+def test_the_front_page_is_ours_and_names_every_route() -> None:
+    status, page = ask(_inner, "GET", "/")
+    assert status == 200
+    text = page.decode()
+    assert all(f"{route.method} {route.path}" in text for route in ROUTES.values())
+    assert "http://" not in text and "https://" not in text and "<script" not in text
+
+
+def test_the_service_and_the_documentation_have_every_route_and_no_other() -> None:
+    service = (ROOT / "serving/service.py").read_text()
+    assert set(re.findall(r'@bentoml.api\(route="([^"]+)"', service)) == set(ROUTES)
+    headings = [line for line in (ROOT / "docs/api.md").read_text().splitlines() if line.startswith("## ")]
+    told = {path for line in headings for path in re.findall(r"/v1/\w+", line)}
+    assert told == set(ROUTES)

@@ -1,10 +1,11 @@
-"""What POST /v1/edit does: read a score, carry out one operation, compare. No HTTP here."""
+"""Carries out what /v1/edit asks for, by the model or by rule, within bounds and a deadline."""
 
 import base64
 import binascii
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from models.decoding.batching import Busy
 from models.edit.by_rule import RULES, Rule
@@ -12,25 +13,20 @@ from models.edit.edit import LIMITS, Answer, apply_rule, edit_file
 from models.edit.tasks import Edit, bars_of, tracks_of
 from models.fill.fill import ContractBroken, Filled, FillRequest, Region
 from models.judge.scorecard import Judged, judge_around
-from monitoring.log import EventLog
 from music.reading.files import read_midi
 from music.score.errors import UnreadableScore
 from music.score.file_cells import FileCells
-from music.score.form import to_midi
 from serving.cancelling import Cancelling
 from serving.engine import DEADLINE_S, UPLOAD, Engine, locks_of
 from serving.errors import Crowded, Refused
-from serving.schemas import (
-    MAX_CELLS,
-    Alternative,
-    CellChange,
-    ContractAnswer,
-    EditAnswer,
-    EditRequest,
-    Scorecard,
-)
+from serving.schemas import MAX_CELLS
+
+if TYPE_CHECKING:
+    from serving.edit import EditRequest
 
 EDITED = replace(LIMITS, max_bytes=UPLOAD.max_bytes)
+
+
 RULE_FIELDS = {option for rule in RULES.values() for option in rule.options} - {"seed"}
 
 
@@ -54,8 +50,8 @@ def read_upload(midi: str) -> FileCells:
         raise Refused(str(error), "midi") from error
 
 
-def edit(
-    engine: Engine, request: EditRequest, file: FileCells, seed: int, cancelling: Cancelling
+def carry_out(
+    engine: Engine, request: "EditRequest", file: FileCells, seed: int, cancelling: Cancelling
 ) -> EditOutcome:
     """Carry out a request on a file. Raises Refused, Crowded, ContractBroken (a bug of ours),
     InterruptedError (cancelled)."""
@@ -142,60 +138,3 @@ def _fill(
     finally:
         for ticket in tickets:
             ticket.cancel()
-
-
-def stored_score(log: EventLog, answer_id: str) -> str:
-    """The score of an earlier answer, base64. Raises Refused where the log has none of that id."""
-    row = log.answer(answer_id)
-    if row is None or "midi" not in row.body:
-        raise Refused(
-            f"no answer {answer_id!r} with a score is in the log: send the score itself as midi", "parent"
-        )
-    return str(row.body["midi"])
-
-
-def without_text(file: FileCells) -> str:
-    """The score as base64 MIDI for the log: no names, lyrics or markers."""
-    score = file.score.copy()
-    score.markers.clear()
-    for track in score.tracks:
-        track.name = ""
-        track.lyrics.clear()
-    return base64.b64encode(to_midi(score)).decode()
-
-
-def edit_answer(
-    request: EditRequest, request_id: str, model: str, seed: int, done: EditOutcome
-) -> EditAnswer:
-    """The outcome as JSON."""
-    alternatives = [
-        Alternative(
-            id=f"{request_id}-{k + 1}",
-            midi=base64.b64encode(to_midi(answer.file.score)).decode(),
-            seed=answer.seed,
-            bars=answer.file.shape[0],
-            notes=answer.file.score.note_num(),
-            changes=[CellChange(**change) for change in answer.changes],
-            contract=ContractAnswer(
-                outside_before=answer.contract.before,
-                outside_after=answer.contract.after,
-                equal=answer.contract.kept,
-                cells_kept=answer.contract.cells_kept,
-                whole_score=answer.contract.whole,
-            ),
-            scorecard=Scorecard(**card.scorecard) if card else None,
-            scorecard_note=note,
-            warnings=answer.warnings,
-        )
-        for k, (answer, card, note) in enumerate(zip(done.answers, done.after, done.notes, strict=True))
-    ]
-    before = Scorecard(**done.before.scorecard) if done.before else None
-    return EditAnswer(
-        request_id=request_id,
-        model=model,
-        seed=seed,
-        parent=request.parent,
-        operation=request.operation,
-        scorecard_before=before,
-        alternatives=alternatives,
-    )

@@ -1,0 +1,250 @@
+"""/v1/edit: change a part of a score, and prove that nothing else changed."""
+
+import base64
+import logging
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, StringConstraints, model_validator
+
+from models.edit.edit import NAMES, unknown_option
+from models.fill.fill import ContractBroken
+from monitoring import metrics
+from monitoring.log import EventLog
+from music.score.file_cells import FileCells
+from music.score.form import to_midi
+from serving.cancelling import AT_WORK
+from serving.desk import Desk
+from serving.editor import EditOutcome, carry_out, read_upload
+from serving.errors import Gone, Refused
+from serving.schemas import (
+    MAX_BARS,
+    MAX_SCORE_BASE64,
+    MAX_TAKES,
+    ControlValues,
+    LockValues,
+    Scorecard,
+    Strict,
+    Word,
+)
+
+
+class EditRequest(Strict):
+    """A score, a region of it, one operation with its options. Options that the operation does not take are
+    errors."""
+
+    midi: Annotated[str, StringConstraints(max_length=MAX_SCORE_BASE64)] = Field(
+        "", description="standard MIDI file, base64; or name a parent"
+    )
+    parent: Annotated[str, StringConstraints(max_length=80)] = Field(
+        "", description="id of an earlier answer to start from, instead of midi"
+    )
+    operation: Literal[NAMES] = Field(description="see docs/editing.md")  # type: ignore[valid-type]
+    bars: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = Field(
+        None, description="first and last bar of the region, counted from 1; left out: all"
+    )
+    tracks: list[Annotated[int, Field(ge=1)]] | None = Field(
+        None, max_length=256, description="tracks of the region, counted from 1; left out: all"
+    )
+    n: int = Field(1, ge=1, le=MAX_TAKES, description="alternatives")
+    style: Word = ""
+    rhythm: Word = ""
+    key: Word = ""
+    metre: Word = ""
+    controls: ControlValues = Field(default_factory=lambda: ControlValues.model_validate({}))
+    locks: LockValues = Field(default_factory=lambda: LockValues.model_validate({}))
+    strength: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="vary, restyle: share of the region's cells that may change; quantise: how far",
+    )
+    length: int = Field(4, ge=1, le=MAX_BARS, description="continue: bars to add")
+    before: bool = Field(False, description="continue: before the first bar instead of after the last")
+    melody: int | None = Field(
+        None, ge=1, description="harmonise, reharmonise: the track that stays; left out: the highest"
+    )
+    instruments: list[Annotated[Word | int, Field(union_mode="left_to_right")]] = Field(
+        default_factory=list, max_length=8
+    )
+    semitones: int | None = Field(None, ge=-127, le=127)
+    to_key: Word = ""
+    steps: int | None = Field(None, ge=-70, le=70)
+    grid: Word = Field("1/16", description="quantise: note value, T for triplets")
+    amount: float = Field(
+        2 / 3, ge=0.5, le=0.8, description="swing: share of the beat before the second quaver"
+    )
+    timing_ms: float = Field(12.0, ge=0, le=200)
+    loudness: float = Field(6.0, ge=0, le=40)
+    qpm: float | None = Field(None, ge=10, le=500)
+    factor: float | None = Field(None, ge=0.1, le=10)
+    axis: int | None = Field(None, ge=0, le=127)
+    pitch: int = Field(60, ge=1, le=127)
+    fit: bool = Field(
+        False, description="metre: one bar for one bar, instead of new barlines over the same notes"
+    )
+    guidance: float = Field(1.0, ge=0, le=5)
+    seed: int | None = Field(None, ge=0, le=2**31 - 1 - 1000 * MAX_TAKES)
+    temperature: float | None = Field(
+        None, ge=0.05, le=3, description="left out: 1, or 0.6 for harmonise and reharmonise"
+    )
+    top_p: float = Field(0.98, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _one_score_and_its_own_options(self) -> "EditRequest":
+        if bool(self.midi) == bool(self.parent):
+            raise ValueError("give a score as midi, or the id of an earlier answer as parent: one of the two")
+        if self.bars is not None and self.bars[0] > self.bars[1]:
+            raise ValueError(f"bars {self.bars[0]} to {self.bars[1]}: the first lies after the last")
+        common = {"midi", "parent", "operation", "bars", "tracks", "n"}
+        problem = unknown_option(
+            self.operation,
+            [name for name in type(self).model_fields if name in self.model_fields_set - common],
+        )
+        if problem:
+            raise ValueError(problem)
+        return self
+
+
+class CellChange(BaseModel):
+    """What changed in one cell; bar and track count from 1."""
+
+    track: int
+    bar: int
+    added: int
+    removed: int
+    moved: int = Field(description="notes of a pitch that was there, with another onset or length")
+
+
+class ContractAnswer(BaseModel):
+    """The edit contract: sha256 of every note outside the region, before and after."""
+
+    outside_before: str
+    outside_after: str
+    equal: bool
+    cells_kept: int
+    whole_score: bool = Field(description="the operation is of the whole score: there is no outside")
+
+
+class Alternative(BaseModel):
+    id: str = Field(description="to start a further edit from, as parent")
+    midi: str = Field(description="standard MIDI file, base64")
+    seed: int
+    bars: int
+    notes: int
+    changes: list[CellChange]
+    contract: ContractAnswer
+    scorecard: Scorecard | None = Field(
+        description=(
+            "of the bars around the region, after the edit; null with `scorecard_note` where the model "
+            "cannot read them"
+        )
+    )
+    scorecard_note: str = ""
+    warnings: list[str]
+
+
+class EditAnswer(BaseModel):
+    request_id: str
+    model: str
+    seed: int
+    parent: str
+    operation: str
+    scorecard_before: Scorecard | None
+    alternatives: list[Alternative]
+
+
+def stored_score(log: EventLog, answer_id: str) -> str:
+    """The score of an earlier answer, base64. Raises Refused where the log has none of that id."""
+    row = log.answer(answer_id)
+    if row is None or "midi" not in row.body:
+        raise Refused(
+            f"no answer {answer_id!r} with a score is in the log: send the score itself as midi", "parent"
+        )
+    return str(row.body["midi"])
+
+
+def without_text(file: FileCells) -> str:
+    """The score as base64 MIDI for the log: no names, lyrics or markers."""
+    score = file.score.copy()
+    score.markers.clear()
+    for track in score.tracks:
+        track.name = ""
+        track.lyrics.clear()
+    return base64.b64encode(to_midi(score)).decode()
+
+
+def edit_answer(
+    request: EditRequest, request_id: str, model: str, seed: int, done: EditOutcome
+) -> EditAnswer:
+    """The outcome as JSON."""
+    alternatives = [
+        Alternative(
+            id=f"{request_id}-{k + 1}",
+            midi=base64.b64encode(to_midi(answer.file.score)).decode(),
+            seed=answer.seed,
+            bars=answer.file.shape[0],
+            notes=answer.file.score.note_num(),
+            changes=[CellChange(**change) for change in answer.changes],
+            contract=ContractAnswer(
+                outside_before=answer.contract.before,
+                outside_after=answer.contract.after,
+                equal=answer.contract.kept,
+                cells_kept=answer.contract.cells_kept,
+                whole_score=answer.contract.whole,
+            ),
+            scorecard=Scorecard(**card.scorecard) if card else None,
+            scorecard_note=note,
+            warnings=answer.warnings,
+        )
+        for k, (answer, card, note) in enumerate(zip(done.answers, done.after, done.notes, strict=True))
+    ]
+    before = Scorecard(**done.before.scorecard) if done.before else None
+    return EditAnswer(
+        request_id=request_id,
+        model=model,
+        seed=seed,
+        parent=request.parent,
+        operation=request.operation,
+        scorecard_before=before,
+        alternatives=alternatives,
+    )
+
+
+logger = logging.getLogger("ostinato")
+
+
+def edit(desk: Desk, request: EditRequest, request_id: str) -> EditAnswer:
+    """Change a part of a score, and prove that nothing else changed."""
+    seed, model = desk.seed_of(request.seed, 1000 * MAX_TAKES), desk.model
+    body = {
+        **request.model_dump(exclude={"midi"}, exclude_unset=True),
+        "midi_bytes": len(request.midi) * 3 // 4,
+    }
+    cancelling = AT_WORK.begin(request_id)
+    try:
+        with desk.exchange("edit", body, seed, request_id) as exchange:
+            file = read_upload(request.midi or stored_score(desk.log, request.parent))
+            done = carry_out(desk.engine, request, file, seed, cancelling)
+            answer = edit_answer(request, request_id, model, seed, done)
+            for each, card, answered in zip(answer.alternatives, done.after, done.answers, strict=True):
+                told = {"parent": request.parent, "operation": request.operation}
+                row = {**each.model_dump(exclude={"midi"}), **told, "midi": without_text(answered.file)}
+                exchange.answer(
+                    row,
+                    side="output" if card else "",
+                    card=card,
+                    seed=each.seed,
+                    answer_id=each.id,
+                    noted=False,
+                )
+    except ContractBroken:  # must never happen: counted, logged, answered with a 500
+        metrics.EDITS.labels(request.operation, "broken", model).inc()
+        logger.exception("the edit contract was broken by request %s", request_id)
+        raise
+    except InterruptedError:
+        metrics.EDITS.labels(request.operation, "cancelled", model).inc()
+        raise Gone("the client went away: the edit was cancelled") from None
+    finally:
+        AT_WORK.end(request_id)
+    metrics.EDITS.labels(request.operation, "kept", model).inc(len(done.answers))
+    return answer
