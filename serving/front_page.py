@@ -4,10 +4,12 @@ from html import escape
 
 from serving.routes import PAGES, ROUTES, WATCHED
 
-STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:3rem auto;padding:0 1rem}
-
-code{background:#8882;padding:.1rem .3rem;border-radius:.2rem}td{padding:.15rem .8rem .15rem 0;vertical-align:top}
-@media(prefers-color-scheme:dark){body{background:#16181c;color:#e6e6e6}a{color:#8ab4f8}}"""
+STYLE = """
+body {font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 3rem auto; padding: 0 1rem}
+code {background: #8882; padding: .1rem .3rem; border-radius: .2rem}
+td {padding: .15rem .8rem .15rem 0; vertical-align: top}
+@media (prefers-color-scheme: dark) {body {background: #16181c; color: #e6e6e6} a {color: #8ab4f8}}
+"""
 
 
 def front_page(model: str) -> bytes:

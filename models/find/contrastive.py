@@ -111,7 +111,7 @@ def train_head(
         loss.backward()
         optimiser.step()
         schedule.step()
-        recent.append(float(loss))
+        recent.append(float(loss.detach()))
         if step % 50 == 49:
             losses.append(float(np.mean(recent)))
             recent.clear()

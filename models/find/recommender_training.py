@@ -28,6 +28,7 @@ def item_factors(
     """Alternating least squares over likes and dislikes, float32 (ids, factors)."""
     from implicit.als import AlternatingLeastSquares  # training only
     from scipy.sparse import csr_matrix
+    from threadpoolctl import threadpool_limits
 
     row_of = {name: row for row, name in enumerate(ids)}
     cells = [
@@ -49,7 +50,8 @@ def item_factors(
         num_threads=0,
         use_gpu=False,
     )
-    model.fit(matrix, show_progress=False)
+    with threadpool_limits(1, user_api="blas"):  # its own threads are as many as there are cores
+        model.fit(matrix, show_progress=False)
     return np.asarray(model.item_factors, dtype=np.float32)
 
 

@@ -83,9 +83,10 @@ def run_stage(main: Callable[[], None]) -> None:
     """Run a stage; errors a person can mend end in one clear line and exit code 1, all others in their
     traceback."""
     from music.score.errors import UnreadableScore
-    from pipelines.running.machine import fix_threads
+    from pipelines.running.machine import be_quiet, fix_threads
 
     try:
+        be_quiet()
         fix_threads(load_params().machine.threads)
         main()
     except (StageError, ParamsError, UnreadableScore) as error:

@@ -1,9 +1,11 @@
 """What the numbers of a training depend on beside code, data and params: the processor's arithmetic, threads,
 libraries."""
 
+import logging
 import os
 import platform
 import sys
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,14 @@ def fix_threads(threads: int) -> None:
     threadpool_limits(threads)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(threads)
+
+
+def be_quiet() -> None:
+    """Nothing of what libraries say to their developers, or advertise: what a user can act on is an error."""
+    libraries = "mlflow|pytorch_lightning|lightning_fabric|implicit|torch|pydantic|bentoml"
+    warnings.filterwarnings("ignore", module=rf"({libraries})\b")
+    for name in ("pytorch_lightning", "lightning_fabric", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def processor() -> str:

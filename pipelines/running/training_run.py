@@ -103,7 +103,7 @@ def _fit(
 ) -> tuple["pl.Trainer", Any]:
     """Run the trainer to its end; returns it with the saver of the best look."""
     import pytorch_lightning as pl
-    from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, Timer
+    from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, Timer, TQDMProgressBar
 
     from pipelines.running.progress import Looks
 
@@ -129,7 +129,7 @@ def _fit(
         log_every_n_steps=10,
         enable_model_summary=False,
         logger=logger,
-        callbacks=[*limit, Looks(run.reports, watched), saver, keeper, stopper],
+        callbacks=[*limit, Looks(run.reports, watched), saver, keeper, stopper, TQDMProgressBar(20)],
     )
     trainer.fit(module, windows, ckpt_path=last if last.exists() else None, weights_only=True)
     return trainer, saver
