@@ -25,7 +25,8 @@ from models.tokens.build import load_tokenizer
 from models.tokens.shards import Shard, opening
 from music.analysis.voices import VoiceLeading
 from pipelines.align import parts, rewards_of
-from pipelines.running.params import Align, load_params
+from pipelines.running.params import load_params
+from pipelines.running.params_training import Align
 from pipelines.running.training_run import TOKENS, load_weights
 
 FINETUNED, ALIGNED, SEED, DRAFTS = Path("data/finetune"), Path("data/align"), 23, 4

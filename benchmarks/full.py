@@ -3,7 +3,7 @@ checkout in which
 
     ostinato profile full && dvc repro
 
-has run (hours; any `-S pretrain.time_budget_min=...` is told in the table) and writes
+has run (hours; any `-S pretrain.max_steps=...` is told in the table) and writes
 reports/benchmarks/full.json here.
 """
 

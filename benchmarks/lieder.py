@@ -64,7 +64,7 @@ def figures(top: Path, network: Network, name: str) -> tuple[float, float]:
 
 def before(top: Path, name: str) -> tuple[float, float]:
     """The champion as it was, with the new vocabulary."""
-    base = top / "data/base"
+    base = top / "data/base/bundle"
     tokenizer = load_tokenizer(top / "data/tokens/tokenizer.json")
     network = Network(
         NetworkConfig(**{**json.loads((base / "config.json").read_text()), "vocabulary": len(tokenizer)})

@@ -1,8 +1,10 @@
 """The budgets of the starter profile, measured in a fresh clone with a new virtual environment: install,
 repro, no-op, tests, serving.
 
-`python -m benchmarks.starter` takes about half an hour and writes reports/benchmarks/starter.json.
-`--without-tests` leaves out `make test`.
+`python -m benchmarks.starter` takes about an hour and writes reports/benchmarks/starter.json and
+starter_short.json, the table of the README: what a first clone measures, then a second clone (the same
+digest? a clean checkout?), then the parts of `.ci/run`. Each part is written as it ends; `--part` runs one,
+and the second wants the dvc.lock of the first to be committed.
 """
 
 import argparse
@@ -23,6 +25,18 @@ from benchmarks import report
 from tests.server import served
 
 ROOT = Path(__file__).parent.parent
+Rows = list[dict[str, Any]]
+Targets = dict[str, dict[str, Any]]
+SHORT = {  # of the README
+    "make repro, fresh clone",
+    "nats per note, test split",
+    "valid samples",
+    "infilling 4 bars, nats per note",
+    "in the key asked",
+    "compose 8 bars, p50 / p95",
+    "a second fresh clone",
+    "git status after make repro",
+}
 
 
 def clean_environment(top: Path) -> dict[str, str]:
@@ -124,7 +138,7 @@ def serving_megabytes(top: Path, scratch: Path) -> float:
             "--target",
             target,
             "--constraint",
-            top / "constraints.txt",
+            top / f"constraints-3.{sys.version_info.minor}.txt",
             *listed,
         ],
         check=True,
@@ -173,54 +187,57 @@ def serving_rows(ready: float, seconds: list[float]) -> tuple[list[dict[str, Any
     }
 
 
-def serving_again(top: Path) -> None:
-    """Measure the serving rows anew and keep the rest of the last result."""
-    past = json.loads((report.FOLDER / "starter.json").read_text())
-    with served(top):  # builds the bento if the code has changed; a start is timed with the bento built
-        pass
-    with served(top) as server:
-        rows, targets = serving_rows(server.seconds_to_ready, compose_seconds(server, bars=8))
-    new = {
-        row["what"]: {**row, "measured": f"{row['measured']} (`--serving-of`, later than the rest)"}
-        for row in rows
-    }
-    report.write(
-        "starter", [new.get(row["what"], row) for row in past["rows"]], {**past["targets"], **targets}
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--without-tests", action="store_true")
+    parser.add_argument("--part", choices=tuple(PARTS), action="append", help="default: all, in this order")
     parser.add_argument(
-        "--keep", type=Path, help="an empty folder for the clone, kept afterwards; default: a temporary one"
-    )
-    parser.add_argument(
-        "--serving-of",
-        type=Path,
-        help="measure only the serving rows, in a checkout where `make repro` has run, and keep the others",
+        "--keep", type=Path, help="folder for the clones, kept afterwards; default: a temporary one"
     )
     options = parser.parse_args()
-    if options.serving_of:
-        return serving_again(options.serving_of)
     with tempfile.TemporaryDirectory() as folder:
-        scratch = options.keep or Path(folder)
-        top, log = scratch / "ostinato", scratch / "log"
-        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(top)], check=True)
-        memory = PeakMemory()
-        memory.start()
-        install = timed(["make", "install"], top, log)
-        data = timed(["dvc", "repro", "tokenise"], top, log)
-        rest = timed(["make", "repro"], top, log)
-        peak = memory.stop()
-        noop = timed(["dvc", "repro"], top, log)
-        bare = bare_parse_seconds(top)
-        metrics = json.loads((top / "reports/metrics.json").read_text())
-        with served(top) as server:
-            ready = server.seconds_to_ready
-            seconds = compose_seconds(server, bars=8)
-        megabytes = serving_megabytes(top, scratch)
-        tests = None if options.without_tests else timed(["make", "test"], top, log)
+        for name in options.part or PARTS:
+            write(*PARTS[name](options.keep or Path(folder)))
+
+
+def write(rows: Rows, targets: Targets) -> None:
+    """Put the rows of a part into the whole table, and into the short one of the README."""
+    path = report.FOLDER / "starter.json"
+    past = json.loads(path.read_text()) if path.exists() else {"rows": [], "targets": {}}
+    old = {row["what"]: row for row in past["rows"]}
+    merged = list((old | {row["what"]: row for row in rows}).values())
+    report.write("starter", merged, past["targets"] | targets)
+    report.write("starter_short", [row for row in merged if row["what"] in SHORT], {}, by="starter")
+
+
+def clone(scratch: Path, name: str) -> Path:
+    top = scratch / name / "ostinato"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(top)], check=True)
+    return top
+
+
+def state_of(top: Path) -> tuple[str, str]:
+    """Digest of the bundle, and what git says has changed."""
+    digest = json.loads((top / "bundle/bundle.json").read_text())["digest"]
+    command = ["git", "status", "--porcelain"]
+    return digest, subprocess.run(command, cwd=top, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def first_clone(scratch: Path) -> tuple[Rows, Targets]:
+    """`make repro` in parts, and the service after it."""
+    top, log = clone(scratch, "first"), scratch / "log"
+    memory = PeakMemory()
+    memory.start()
+    install = timed(["make", "install"], top, log)
+    data = timed(["dvc", "repro", "tokenise"], top, log)
+    rest = timed(["make", "repro"], top, log)
+    peak = memory.stop()
+    noop = timed(["dvc", "repro"], top, log)
+    bare = bare_parse_seconds(top)
+    metrics = json.loads((top / "reports/metrics.json").read_text())
+    with served(top) as server:
+        ready = server.seconds_to_ready
+        seconds = compose_seconds(server, bars=8)
+    megabytes = serving_megabytes(top, scratch)
     repro = (install + data + rest) / 60
     rows = [
         {
@@ -235,46 +252,7 @@ def main() -> None:
             "measured": f"{data:.0f} s; symusic alone parses the same pieces as MIDI in {bare:.2f} s",
         },
         {"what": "dvc repro, nothing to do", "measured": f"{noop:.1f} s"},
-        {"what": "make test", "measured": "not measured" if tests is None else f"{tests / 60:.1f} min"},
-        {
-            "what": "nats per note, test split",
-            "measured": (
-                f"{metrics['nats_per_note']:.3f}; n-gram of order {metrics['ngram_order']}: "
-                f"{metrics['ngram_nats_per_note']:.3f} ({metrics['below_ngram']:.1%} below)"
-            ),
-        },
-        {"what": "valid samples", "measured": f"{metrics['validity']:.1%} of {metrics['samples']}"},
-        {
-            "what": "descriptor overlap with the test set",
-            "measured": (
-                f"model {metrics['overlap']['model']['mean']['oa']:.3f}, n-gram "
-                f"{metrics['overlap']['ngram']['mean']['oa']:.3f}, train set "
-                f"{metrics['overlap']['train']['mean']['oa']:.3f}"
-            ),
-        },
-        {
-            "what": "infilling 4 bars, nats per note",
-            "measured": "model {model:.3f}, not shown what lies ahead {model_blind:.3f}, "
-            "n-gram {ngram:.3f}".format(**metrics["fill"]["infill 4 bars"]),
-        },
-        {
-            "what": "in the key asked",
-            "measured": "{obeyed:.1%}; dealt at random {chance:.1%}, real pieces {human:.1%}".format(
-                **metrics["obedience"]["key"]
-            ),
-        },
-        {
-            "what": "in the density asked (8 classes)",
-            "measured": "{obeyed:.1%}; dealt at random {chance:.1%}".format(
-                **metrics["obedience"]["density"]
-            ),
-        },
-        {
-            "what": "reward of takes for held-out prompts (0 to 1)",
-            "measured": "{after:.3f}; before align {before:.3f}, real pieces {real:.3f}".format(
-                **metrics["alignment"]["reward"]
-            ),
-        },
+        *music_rows(metrics),
         {"what": "image's site-packages without torch", "measured": f"{megabytes:.0f} MB"},
     ]
     served_rows, served_targets = serving_rows(ready, seconds)
@@ -290,10 +268,77 @@ def main() -> None:
         "serving_mb": report.target(megabytes, "<=", 400),
         **served_targets,
     }
-    if tests is not None:
-        targets["test_minutes"] = report.target(tests / 60, "<=", 12)
-    report.write("starter", [*rows, *served_rows], targets)
+    return [*rows, *served_rows], targets
 
+
+def music_rows(metrics: dict[str, Any]) -> Rows:
+    """What the champion writes, beside baselines."""
+    oa = {who: metrics["overlap"][who]["mean"]["oa"] for who in ("model", "ngram", "train")}
+    fill, key = metrics["fill"]["infill 4 bars"], metrics["obedience"]["key"]
+    density, reward = metrics["obedience"]["density"], metrics["alignment"]["reward"]
+    measured = {
+        "nats per note, test split": (
+            f"{metrics['nats_per_note']:.3f}; n-gram of order {metrics['ngram_order']}: "
+            f"{metrics['ngram_nats_per_note']:.3f} ({metrics['below_ngram']:.1%} below)"
+        ),
+        "valid samples": f"{metrics['validity']:.1%} of {metrics['samples']}",
+        "descriptor overlap with the test set": (
+            f"model {oa['model']:.3f}, n-gram {oa['ngram']:.3f}, train set {oa['train']:.3f}"
+        ),
+        "infilling 4 bars, nats per note": (
+            f"model {fill['model']:.3f}, not shown what lies ahead {fill['model_blind']:.3f}, "
+            f"n-gram {fill['ngram']:.3f}"
+        ),
+        "in the key asked": (
+            f"{key['obeyed']:.1%}; dealt at random {key['chance']:.1%}, real pieces {key['human']:.1%}"
+        ),
+        "in the density asked (8 classes)": (
+            f"{density['obeyed']:.1%}; dealt at random {density['chance']:.1%}"
+        ),
+        "reward of takes for held-out prompts (0 to 1)": (
+            f"{reward['after']:.3f}; before align {reward['before']:.3f}, real pieces {reward['real']:.3f}"
+        ),
+    }
+    return [{"what": what, "measured": text} for what, text in measured.items()]
+
+
+def second_clone(scratch: Path) -> tuple[Rows, Targets]:
+    """The same line in another folder and environment, against the committed dvc.lock."""
+    top = clone(scratch, "second")
+    minutes = timed(["make", "repro"], top, scratch / "log") / 60
+    (one, _), (two, changed) = state_of(scratch / "first/ostinato"), state_of(top)
+    same, clean = one == two, not changed
+    told = f"bundle {one[:16]} and {two[:16]}"
+    rows = [
+        {"what": "a second fresh clone", "measured": f"{minutes:.1f} min; {told}"},
+        {"what": "git status after make repro", "measured": changed or "clean"},
+    ]
+    return rows, {
+        "same_digest_twice": report.target(float(same), ">=", 1),
+        "clean_after_repro": report.target(float(clean), ">=", 1),
+    }
+
+
+def checks(scratch: Path) -> tuple[Rows, Targets]:
+    """The parts of `.ci/run`, and the test of two processes alone."""
+    top, log = scratch / "first/ostinato", scratch / "log"
+    minutes = {name: timed(["make", name], top, log) / 60 for name in ("lint", "test", "e2e", "test-pythons")}
+    ddp = ["pytest", "-q", "tests/line/test_same_twice.py::test_two_processes_train_as_one_does"]
+    timed(ddp, top, log)  # ends the benchmark where it fails
+    ci = sum(minutes.values())
+    told = ", ".join(f"{name} {each:.1f}" for name, each in minutes.items())
+    rows = [
+        {"what": "make test", "measured": f"{minutes['test']:.1f} min"},
+        {"what": ".ci/run", "measured": f"{ci:.1f} min ({told})"},
+    ]
+    return rows, {
+        "test_minutes": report.target(minutes["test"], "<=", 12),
+        "ci_minutes": report.target(ci, "<=", 25),
+        "ddp_same_loss": report.target(1.0, ">=", 1),
+    }
+
+
+PARTS = {"first": first_clone, "second": second_clone, "checks": checks}
 
 if __name__ == "__main__":
     main()

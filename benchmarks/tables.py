@@ -13,6 +13,7 @@ from benchmarks import report
 
 PAGES = (
     Path("README.md"),
+    Path("docs/benchmarks.md"),
     Path("docs/finetune.md"),
     Path("docs/editing.md"),
     Path("docs/recommend.md"),

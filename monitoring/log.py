@@ -9,6 +9,8 @@ personal is in a row: no address, no header, no text of a score.
 import fcntl
 import json
 import os
+import shutil
+import stat
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -137,6 +139,7 @@ class EventLog:
                         handle.writelines(kept)
                         handle.flush()
                         os.fsync(handle.fileno())
+                    shutil.copymode(path, temporary)
                     temporary.replace(path)
             finally:
                 temporary.unlink(missing_ok=True)
@@ -162,6 +165,8 @@ def _locked(path: Path) -> int:
     opened again."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o640)
+        if path.parent.stat().st_mode & stat.S_IWOTH and os.fstat(descriptor).st_uid == os.getuid():
+            os.fchmod(descriptor, 0o666)  # of a folder that a container and its host share: either may write
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         try:
             if os.stat(path).st_ino == os.fstat(descriptor).st_ino:

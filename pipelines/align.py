@@ -25,7 +25,8 @@ from models.tokens.tokenizer import CellTokenizer
 from models.tokens.windows import Augmentation, Mixture, WindowDataset
 from music.analysis.similarity import RunIndex
 from pipelines.running.files import run_stage, write_json, write_parquet
-from pipelines.running.params import Align, load_params
+from pipelines.running.params import load_params
+from pipelines.running.params_training import Align
 from pipelines.running.preferences import read_preferences
 from pipelines.running.training_run import TOKENS, Run, keep_as_they_are, load_weights, save_weights, train
 

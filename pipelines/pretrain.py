@@ -7,7 +7,7 @@ from pipelines.running.params import load_params
 from pipelines.running.training_run import TOKENS, Run, keep_as_they_are, load_weights, train
 
 BASE = Path(
-    "data/base"
+    "data/base/bundle"
 )  # a bundle to start from, where pretrain.start is base: `ostinato finetune` puts the champion here
 
 

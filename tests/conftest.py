@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -6,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 from hypothesis import strategies as st
 from symusic import Score
@@ -68,11 +70,55 @@ def tokenizer() -> CellTokenizer:
 
 @pytest.fixture(scope="session")
 def tiny_line(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout of its own in which the whole line ran on the tiny profile: `ostinato repro`."""
-    top = copy_checkout(tmp_path_factory.mktemp("line") / "ostinato")
-    run(top, "profile", "tiny")
-    run(top, "repro")
-    return top
+    """A checkout of its own in which the whole line ran on the tiny profile: `ostinato repro`. With several
+    test processes the first makes it and each has a copy. What it printed is in repro.txt beside it."""
+    base = tmp_path_factory.getbasetemp()
+    alone = "PYTEST_XDIST_WORKER" not in os.environ
+    made = (base if alone else base.parent) / "line/ostinato"
+    with FileLock(made.parent.with_suffix(".lock")):
+        if not (made.parent / "repro.txt").exists():
+            shutil.rmtree(made, ignore_errors=True)
+            run(copy_checkout(made), "profile", "tiny")
+            done = run(made, "repro")
+            run_git(made, "add", "-A")
+            run_git(made, "commit", "-qm", "what the line wrote")
+            (made.parent / "repro.txt").write_text(done.stdout + done.stderr)
+    if alone:
+        return made
+    mine = base / "line/ostinato"
+    shutil.copytree(made, mine, symlinks=True)
+    shutil.copyfile(made.parent / "repro.txt", mine.parent / "repro.txt")
+    return mine
+
+
+def run_git(top: Path, *arguments: str) -> str:
+    """git in another checkout."""
+    command = ["git", "-c", "user.name=t", "-c", "user.email=t@t", *arguments]
+    return subprocess.run(command, cwd=top, check=True, capture_output=True, text=True).stdout
+
+
+def dvc(top: Path, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
+    """dvc in another checkout."""
+    command = [sys.executable, "-m", "dvc", *arguments]
+    done = subprocess.run(command, cwd=top, env=environment(top), capture_output=True, text=True)
+    if check and done.returncode:
+        raise AssertionError(
+            f"dvc {' '.join(arguments)} failed:\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
+        )
+    return done
+
+
+def set_param(top: Path, section: str, **values: object) -> None:
+    """Write entries of a section into params.yaml of another checkout."""
+    path = top / "params.yaml"
+    text = path.read_text()
+    start = text.index(f"\n{section}:")
+    end = text.find("\n\n", start + 1)
+    block = text[start:end]
+    for name, value in values.items():
+        assert re.search(rf"^  {name}: ", block, re.M), f"{section} has no {name}"
+        block = re.sub(rf"^(  {name}: )[^#\n]*", rf"\g<1>{value} ", block, flags=re.M)
+    path.write_text(text[:start] + block + text[end:])
 
 
 def copy_checkout(target: Path) -> Path:
@@ -84,12 +130,9 @@ def copy_checkout(target: Path) -> Path:
         if (ROOT / name).is_file() and name != "dvc.lock":
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, target / name)
-    for command in (
-        ["init", "-q"],
-        ["add", "-A"],
-        ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "start"],
-    ):
-        subprocess.run(["git", *command], cwd=target, check=True)
+    run_git(target, "init", "-q")
+    run_git(target, "add", "-A")
+    run_git(target, "commit", "-qm", "start")
     return target
 
 

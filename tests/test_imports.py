@@ -26,7 +26,10 @@ ROOMS = {  # from the ground up: a room imports only rooms below it
     "pipelines": ("running", "release", "commands"),
 }
 # Change how a stage runs, not what it computes.
-PLUMBING = {f"pipelines/running/{name}.py" for name in ("params", "files", "tracking", "progress", "machine")}
+PLUMBING = {
+    f"pipelines/running/{name}.py"
+    for name in ("params", "params_training", "files", "tracking", "progress", "machine")
+}
 
 
 @cache

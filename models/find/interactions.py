@@ -4,6 +4,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 EVENTS = ("like", "dislike", "rating", "play", "skip", "accepted", "undone")
+JUDGED = (
+    "like",
+    "dislike",
+    "rating",
+    "accepted",
+    "undone",
+)  # what says better or worse; a play or a skip does not
 EXPLICIT = ("like", "dislike", "rating")  # the last of these on an item overrules all others on it
 WEIGHTS = {"like": 1.0, "dislike": -1.0, "play": 0.3, "skip": -0.3, "accepted": 0.6, "undone": -0.6}
 MOST = 1.0  # weight of many plays of one item

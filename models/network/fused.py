@@ -25,7 +25,8 @@ def helps(x: Tensor) -> bool:
 def working_type(x: Tensor) -> torch.dtype:
     """What matrices are multiplied in: autocast's type if it is on, else that of x."""
     kind = x.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+    on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.get_autocast_dtype(kind) if on else x.dtype
 
 
 def rotate_halves(x: Tensor, cos: Tensor, sin: Tensor, out: Tensor) -> None:

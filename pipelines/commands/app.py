@@ -8,16 +8,21 @@ import typer
 
 from pipelines.commands import (
     catalogue,
+    compose,
+    data,
     edit,
     feedback,
     find,
     finetune,
+    gc,
     improve,
     line,
     rate,
     registry,
+    reproduce,
     service,
 )
+from pipelines.running.machine import be_quiet
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -35,20 +40,26 @@ def main(
     ] = False,
 ) -> None:
     """Compute with `dvc repro`; change the world with these."""
+    be_quiet()
 
 
 for command in (
     line.repro,
     line.profile,
+    reproduce.reproduce,
+    data.track,
     registry.register,
     registry.promote,
     registry.rollback,
     registry.versions,
     registry.package,
     registry.export,
+    registry.ui,
+    gc.gc,
     service.serve,
     service.drift,
     finetune.finetune,
+    compose.compose,
     edit.edit,
     edit.history,
     feedback.snapshot,

@@ -115,8 +115,8 @@ def sync(bundle: "Bundle") -> int:
 def add(
     scores: Annotated[Path, typer.Argument(help="folder of MIDI, MusicXML, kern or ABC, or one file")],
     licence: Annotated[str, typer.Option(help="licence class of the scores, see params.yaml under prepare")],
-    style: str = "",
-    composer: str = "",
+    style: Annotated[str, typer.Option(help="style of the pieces")] = "",
+    composer: Annotated[str, typer.Option(help="composer of the pieces")] = "",
 ) -> None:
     """Add pieces; a running service offers them at once."""
     from models.fill.passage import with_known_programs
@@ -125,7 +125,7 @@ def add(
     from music.reading.files import Reading, read_file
     from music.score.errors import UnreadableScore
     from music.score.form import Limits, normalise
-    from pipelines.release.registry import champion_bundle
+    from pipelines.release.versions import champion_bundle
     from pipelines.running.params import LICENCE_CLASSES
 
     with plain_errors():
@@ -203,7 +203,7 @@ def remove(
     ids: Annotated[list[str], typer.Argument(help="items, your own or those that came with the model")],
 ) -> None:
     """Take pieces out; a running service stops offering them at once. `add` or `restore` brings them back."""
-    from pipelines.release.registry import champion_bundle
+    from pipelines.release.versions import champion_bundle
 
     with plain_errors():
         bundle = champion_bundle()[1]
@@ -228,9 +228,12 @@ def restore(ids: list[str]) -> None:
 
 
 @catalogue.command()
-def find(text: str = "", most: int = 20) -> None:
+def find(
+    text: Annotated[str, typer.Option(help="part of an id, style, composer or key")] = "",
+    most: Annotated[int, typer.Option(help="how many are shown")] = 20,
+) -> None:
     """Items whose id, composer or labels hold a text."""
-    from pipelines.release.registry import champion_bundle
+    from pipelines.release.versions import champion_bundle
 
     with plain_errors():
         bundle = champion_bundle()[1]

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from models.align.preferences import Preference
-from models.find.interactions import EVENTS, weight_of
+from models.find.interactions import JUDGED, weight_of
 from monitoring.log import Row
 
 MOST_EACH = 10  # disliked answers that each liked one of a user is set against, the nearest in time
@@ -53,7 +53,7 @@ def preferences_of(rows: Iterable[Row], feedback: Iterable[Row], gone: set[str])
                         "pair",
                     )
                 )
-        elif kind in EVENTS:
+        elif kind in JUDGED:
             felt[user].append(
                 (weight_of(kind, float(event.body.get("value") or 0.0)), answers[item], event.time)
             )

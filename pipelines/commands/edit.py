@@ -20,36 +20,52 @@ def edit(
     ],
     bars: Annotated[str, typer.Option(help=f"bars of the region, {REACH}")] = "",
     tracks: Annotated[str, typer.Option(help="tracks of the region, e.g. 1,2; left out: all")] = "",
-    style: str = "",
+    style: Annotated[str, typer.Option(help="a style of the training data, e.g. irish")] = "",
     rhythm: Annotated[str, typer.Option(help="a dance, e.g. jig")] = "",
-    key: str = "",
+    key: Annotated[str, typer.Option(help="e.g. 'D major', or the key that --steps are steps of")] = "",
     metre: Annotated[str, typer.Option(help="e.g. 6/8")] = "",
     density: Annotated[float | None, typer.Option(help="notes per quarter")] = None,
     note_length: Annotated[float | None, typer.Option(help="quarters")] = None,
     syncopation: Annotated[float | None, typer.Option(help="share of onsets")] = None,
     polyphony: Annotated[float | None, typer.Option(help="notes at once")] = None,
-    strength: float | None = None,
+    strength: Annotated[
+        float | None,
+        typer.Option(
+            help=(
+                "vary, restyle: share of the cells that is written again; quantise: how far notes "
+                "move, 0 to 1"
+            )
+        ),
+    ] = None,
     length: Annotated[int | None, typer.Option(help="bars that continue adds")] = None,
     before: Annotated[bool, typer.Option(help="continue before the first bar")] = False,
     melody: Annotated[int | None, typer.Option(help="track that harmonise and reharmonise keep")] = None,
     instrument: Annotated[
         list[str] | None, typer.Option(help="of the tracks to write; may be given again")
     ] = None,
-    semitones: int | None = None,
-    to_key: str = "",
+    semitones: Annotated[int | None, typer.Option(help="transpose: up (or down, below 0)")] = None,
+    to_key: Annotated[str, typer.Option(help="transpose: to this key, the nearer way")] = "",
     steps: Annotated[int | None, typer.Option(help="diatonic steps")] = None,
-    grid: str = "",
-    amount: float | None = None,
-    timing_ms: float | None = None,
-    loudness: float | None = None,
-    qpm: float | None = None,
-    factor: float | None = None,
-    axis: int | None = None,
-    pitch: int | None = None,
-    fit: bool = False,
-    guidance: float | None = None,
-    temperature: float | None = None,
-    seed: int = 0,
+    grid: Annotated[str, typer.Option(help="quantise: to this note, e.g. 1/16 or 1/8T")] = "",
+    amount: Annotated[
+        float | None, typer.Option(help="swing: share of the beat before the second quaver, 0.5 to 0.75")
+    ] = None,
+    timing_ms: Annotated[float | None, typer.Option(help="humanise: standard deviation of onsets")] = None,
+    loudness: Annotated[float | None, typer.Option(help="humanise: standard deviation of velocities")] = None,
+    qpm: Annotated[float | None, typer.Option(help="tempo: quarters a minute")] = None,
+    factor: Annotated[
+        float | None, typer.Option(help="tempo: so many times as fast; stretch: so many times as long")
+    ] = None,
+    axis: Annotated[int | None, typer.Option(help="invert: about this MIDI pitch")] = None,
+    pitch: Annotated[
+        int | None, typer.Option(help="split: lowest MIDI pitch that stays in its track")
+    ] = None,
+    fit: Annotated[
+        bool, typer.Option(help="metre: one bar for one bar; otherwise only the barlines move")
+    ] = False,
+    guidance: Annotated[float | None, typer.Option(help="above 1 what is asked is pressed harder")] = None,
+    temperature: Annotated[float | None, typer.Option(help="above 1 bolder, below 1 safer")] = None,
+    seed: Annotated[int, typer.Option(help="the same seed gives the same notes")] = 0,
     n: Annotated[int, typer.Option(help="alternatives")] = 1,
     out: Annotated[
         Path | None, typer.Option(help="MIDI file to write; default: <file>.<operation>.mid beside it")
@@ -96,7 +112,7 @@ def edit(
         }.items()
         if value is not None
     }
-    from pipelines.release.registry import champion_bundle
+    from pipelines.release.versions import champion_bundle
 
     with plain_errors():
         _check_operation(operation, [*given, *(["controls"] if controls else [])])

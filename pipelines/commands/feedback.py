@@ -11,12 +11,13 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import typer
 
-from models.align.preferences import Preference
+from models.align.preferences import Preference, guarded
 from models.find.interactions import Interaction
 from monitoring.log import EventLog, feedback_once
 from monitoring.wins import COMPARED
 from pipelines.commands.comparisons import preferences_of
 from pipelines.running.feedback import (
+    FEEDBACK,
     FORGOTTEN,
     IMPORTS,
     SNAPSHOT,
@@ -28,6 +29,7 @@ from pipelines.running.feedback import (
 )
 from pipelines.running.files import StageError, plain_errors, whole_file, write_json
 from pipelines.running.preferences import PREFERENCES, read_preferences, write_preferences
+from pipelines.running.tracked import track
 from pipelines.running.tracking import home
 
 
@@ -44,9 +46,10 @@ class Gathered:
     preferences: list[Preference]
     faults: Faults
     broken: int
+    quarantined: dict[str, int]  # comparisons that are not learned from, by why
 
     def write(self) -> None:
-        """Into data/feedback, with a report; the same log gives the same files."""
+        """Into data/feedback, under DVC, with a report; the same log gives the same files."""
         write_interactions(SNAPSHOT, self.interactions)
         write_preferences(self.preferences)
         events = self.interactions
@@ -60,17 +63,22 @@ class Gathered:
                 "left_out": self.faults.counts,
                 "examples": self.faults.shown,
                 "broken_lines": self.broken,
+                "quarantined": self.quarantined,
             },
         )
+        track(FEEDBACK)
 
     def __str__(self) -> str:
-        events = self.interactions
+        events, kept_out = self.interactions, sum(self.quarantined.values())
         return (
-            f"{SNAPSHOT}: {len(events)} events of {len({e.user for e in events})} users on "
-            f"{len({e.item for e in events})} items; {PREFERENCES}: {len(self.preferences)} "
-            f"comparisons; {sum(self.faults.counts.values())} left out, {self.broken} broken lines "
-            f"(reports/feedback_report.json)"
+            f"{len(events)} events of {len({e.user for e in events})} users on "
+            f"{len({e.item for e in events})} items; {len(self.preferences)} comparisons, of "
+            f"which {kept_out} in quarantine{f' ({self._why()})' if kept_out else ''}; "
+            f"{sum(self.faults.counts.values())} rows left out, {self.broken} broken lines"
         )
+
+    def _why(self) -> str:
+        return ", ".join(f"{count} {why}" for why, count in self.quarantined.items())
 
 
 def gather(log: Path | None) -> Gathered:
@@ -85,7 +93,9 @@ def gather(log: Path | None) -> Gathered:
         gone,
         faults,
     )
-    return Gathered(found, preferences_of(events.rows(), told, gone), faults, events.broken())
+    compared = preferences_of(events.rows(), told, gone)
+    quarantined = {why: len(rows) for why, rows in guarded(compared)[1].items() if rows}
+    return Gathered(found, compared, faults, events.broken(), quarantined)
 
 
 def snapshot(
@@ -97,7 +107,7 @@ def snapshot(
     with plain_errors():
         found = gather(log)
         found.write()
-        typer.echo(str(found))
+        typer.echo(f"{found}\nwritten: {SNAPSHOT}, {PREFERENCES}, reports/feedback_report.json")
 
 
 def import_interactions(
@@ -118,6 +128,7 @@ def import_interactions(
             raise StageError(f"{file}: no row can be used")
         target = IMPORTS / f"{hashlib.sha256(file.read_bytes()).hexdigest()[:16]}.parquet"
         write_interactions(target, found)
+        track(FEEDBACK)
         typer.echo(
             f"{target}: {len(found)} events of {len({e.user for e in found})} users on "
             f"{len({e.item for e in found})} items"
@@ -171,8 +182,11 @@ def forget(
         if len(others) < len(compared):
             events += len(compared) - len(others)
             write_preferences(others)
+        if FEEDBACK.exists():
+            track(FEEDBACK)
         typer.echo(
             f"forgot {user}: {rows} rows of the log, {events} events of data/feedback. Run "
-            f"`ostinato repro` so that no model remembers; `dvc gc --workspace` drops older "
-            f"data from the cache"
+            f"`ostinato repro` so that "
+            "no model remembers; older snapshots stay in DVC's cache and remotes until no "
+            "commit names them and `ostinato gc --cache --do` and `dvc gc --cloud` have run"
         )

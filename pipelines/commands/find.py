@@ -20,13 +20,13 @@ def similar(
     ],
     bars: Annotated[str, typer.Option(help="bars of the passage to compare, e.g. 5-12; left out: all")] = "",
     style: Annotated[list[str] | None, typer.Option(help="only these styles")] = None,
-    k: int = 10,
+    k: Annotated[int, typer.Option(help="how many")] = 10,
 ) -> None:
     """Pieces of the catalogue that are like a piece, and why."""
     from models.find.answers import Unanswerable
     from models.find.catalogue import Filters
     from pipelines.commands.edit import read_cells, span
-    from pipelines.release.registry import champion_bundle
+    from pipelines.release.versions import champion_bundle
 
     with plain_errors():
         bundle = champion_bundle()[1]
@@ -63,15 +63,19 @@ def recommend(
     ] = None,
     dislike: Annotated[list[str] | None, typer.Option(help="one that is not")] = None,
     style: Annotated[list[str] | None, typer.Option(help="only these styles")] = None,
-    k: int = 10,
-    diversity: float = 0.2,
-    exploration: float = 0.0,
-    seed: int = 0,
+    k: Annotated[int, typer.Option(help="how many")] = 10,
+    diversity: Annotated[
+        float, typer.Option(help="0: the best, however alike; 1: as unlike each other as can be")
+    ] = 0.2,
+    exploration: Annotated[
+        float, typer.Option(help="share of places drawn by chance, half of them of pieces nobody has met")
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(help="of what is drawn by chance")] = 0,
 ) -> None:
     """Pieces of the catalogue for a taste, and which part of the recommender spoke."""
     from models.find.answers import Unanswerable
     from models.find.catalogue import Filters
-    from pipelines.release.registry import champion_bundle
+    from pipelines.release.versions import champion_bundle
 
     with plain_errors():
         bundle = champion_bundle()[1]

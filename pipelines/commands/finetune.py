@@ -17,12 +17,13 @@ from music.reading.files import SUFFIXES
 from pipelines.running.files import StageError, plain_errors, whole_file
 from pipelines.running.params import LICENCE_CLASSES, load_params
 from pipelines.running.sources import SCORES
+from pipelines.running.tracked import track
 from pipelines.running.tracking import home
 
 if TYPE_CHECKING:
     from models.bundle import Bundle
 
-BASE, PARAMS = Path("data/base"), Path("params.yaml")
+BASE, PARAMS = Path("data/base/bundle"), Path("params.yaml")
 CARRIED = ("model.safetensors", "config.json", "tokenizer.json", "bundle.json")
 
 
@@ -136,6 +137,8 @@ def _finetune(
     files = check(folder, name, licence, method, steps)
     take_in(files, folder, name)
     set_base(bundle)
+    track(SCORES / name)
+    track(BASE)
     write_params(
         {
             "name": name,
@@ -182,9 +185,9 @@ def finetune(
 ) -> None:
     """Fine-tune the champion on a folder of scores (docs/finetune.md); then `ostinato register` and `ostinato
     promote`."""
-    from pipelines.release import registry
+    from pipelines.release import versions as known
 
     with plain_errors():
-        _, bundle = registry.champion_bundle()
+        _, bundle = known.champion_bundle()
         adapt(bundle, folder, name, licence, style, method, steps)
         typer.echo("a new bundle is in bundle/; next: ostinato register, ostinato promote")

@@ -2,9 +2,6 @@
 gate, and a report."""
 
 import json
-import os
-import subprocess
-import sys
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +10,7 @@ import typer
 from filelock import FileLock, Timeout
 
 from pipelines.commands.feedback import Gathered, gather
+from pipelines.commands.line import compute
 from pipelines.running.files import StageError, plain_errors, whole_file, write_json
 from pipelines.running.params import load_params
 from pipelines.running.tracking import home
@@ -66,7 +64,7 @@ def improve(
                     )
                     return
                 found.write()
-                _reproduce()
+                compute(knobs, "--downstream", "align")  # what comes before is taken as it is
                 version = registry.register(Path("bundle"))
                 verdict, outcome = _decide(version, promote)
                 write_json(home() / STATE, {"heard": sorted(heard), "version": version.number})
@@ -80,28 +78,15 @@ def _new(found: Gathered) -> tuple[int, set[str]]:
     """How many guarded comparisons and ratings were not there the last time; and the names of all there
     are."""
     from models.align.preferences import guarded
+    from models.find.interactions import JUDGED
 
     kept, _ = guarded(found.preferences)
     heard = {f"{p.user} {p.chosen_id} {p.rejected_id}" for p in kept} | {
-        f"{e.user} {e.item} {e.event}" for e in found.interactions
+        f"{e.user} {e.item} {e.event}" for e in found.interactions if e.event in JUDGED
     }
     path = home() / STATE
     before = set(json.loads(path.read_text())["heard"]) if path.exists() else set()
     return len(heard - before), heard
-
-
-def _reproduce() -> None:
-    """`dvc repro` of align and what comes after it; what comes before is taken as it is."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", "repro", "--downstream", "align"],
-        env={**os.environ, "DVC_NO_ANALYTICS": "1", "PATH": path},
-    )
-    if done.returncode:
-        raise StageError(
-            "dvc repro failed; the reason is above. Nothing was registered; run `ostinato "
-            "improve` again when it is mended: the feedback is still new to it"
-        )
 
 
 def _decide(version: Any, promote: bool) -> tuple[Any, str]:
@@ -109,7 +94,7 @@ def _decide(version: Any, promote: bool) -> tuple[Any, str]:
 
     gate = load_params().gate
     if not promote:
-        verdict = registry.judged(gate, version)
+        verdict = registry.judged(gate, version, improved=True)
         return (
             verdict,
             (
@@ -118,10 +103,10 @@ def _decide(version: Any, promote: bool) -> tuple[Any, str]:
             ),
         )
     try:
-        promoted, verdict = registry.promote(gate, version.number)
+        promoted, verdict = registry.promote(gate, version.number, improved=True)
         return verdict, f"champion: version {promoted.number}"
     except registry.NotPromoted as refusal:
-        return registry.judged(gate, version), str(refusal).splitlines()[-1]
+        return refusal.verdict, str(refusal).splitlines()[-1]
 
 
 def _told(found: Gathered, new: int, version: Any, verdict: Any, outcome: str) -> list[str]:

@@ -47,15 +47,15 @@ def rate(
     """Compare takes by ear: 1 or 2 is better, = alike, s skip, q quit. What you say goes into the log, where
     `ostinato improve` finds it."""
     from monitoring.log import EventLog
-    from pipelines.release import registry
+    from pipelines.release import versions as known
 
     with plain_errors():
         if not user.strip() or user.split() != [user] or "@" in user:
             raise StageError("--user is one opaque id without spaces, not an address")
         events = EventLog(log_folder(log))
         if not report:
-            bundles = [registry.champion_bundle()[1]]
-            bundles.append(registry.bundle_of(registry.named(against)) if against else bundles[0])
+            bundles = [known.champion_bundle()[1]]
+            bundles.append(known.bundle_of(known.named(against)) if against else bundles[0])
             _offer(
                 events,
                 bundles,

@@ -1,6 +1,8 @@
 """Versions of the model: register, promote, roll back, package, export."""
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +14,7 @@ from pipelines.running.params import load_params
 BUNDLE = Path("bundle")
 
 
-def register(bundle: Path = BUNDLE) -> None:
+def register(bundle: Annotated[Path, typer.Option(help="folder of the bundle")] = BUNDLE) -> None:
     """Register a bundle; the same bundle twice gives the same version."""
     from pipelines.release import registry
 
@@ -49,13 +51,14 @@ def rollback(reason: Annotated[str, typer.Option(help="why; goes into the promot
 def versions() -> None:
     """Versions with their aliases and gate verdicts, and the promotion log."""
     from pipelines.release import registry
+    from pipelines.release import versions as known
 
     with plain_errors():
         typer.echo(
             f"{'version':>7}  {'bundle':<16}  {'aliases':<22} {'nats/note':>9}  {'licence':<14} "
             f"{'gate':<5} commit"
         )
-        for v in registry.versions():
+        for v in known.versions():
             verdict = json.loads(v.tags["gate"])["passed"] if v.tags.get("gate") else None
             gate = {True: "pass", False: "FAIL", None: "-"}[verdict]
             typer.echo(
@@ -64,7 +67,7 @@ def versions() -> None:
                 f"{v.tags.get('git_commit', '')[:12]}"
             )
         typer.echo("\npromotion log")
-        for row in registry.promotion_log():
+        for row in registry.history():
             candidate = f" (candidate {row['candidate']})" if "candidate" in row else ""
             typer.echo(
                 f"  {row['time']}  {row['action']:<11} {row['from'] or '-'} -> "
@@ -75,9 +78,9 @@ def versions() -> None:
 def package_champion() -> str:
     """Build the champion's bento and image context where they are not built; returns the bento's tag."""
     from pipelines.release import package as packaging
-    from pipelines.release import registry
+    from pipelines.release import versions as known
 
-    version, bundle = registry.champion_bundle()
+    version, bundle = known.champion_bundle()
     tag = packaging.build(bundle, load_params().package.licences_served, str(version.number))
     packaging.image_context(tag)
     return tag
@@ -101,11 +104,34 @@ def export(
     """Write the weights for other engines."""
     from models.bundle import open_bundle
     from models.network.huggingface import export as export_hf
-    from pipelines.release import registry
+    from pipelines.release import versions as known
 
     with plain_errors():
         if kind != "hf":
             raise StageError(f"format {kind!r} is not known; there is hf")
-        chosen = open_bundle(bundle) if bundle else registry.champion_bundle()[1]
+        chosen = open_bundle(bundle) if bundle else known.champion_bundle()[1]
         for path in export_hf(chosen.network, chosen.tokenizer, target):
             typer.echo(path)
+
+
+def ui(port: Annotated[int, typer.Option(help="to listen on, this machine only")] = 5000) -> None:
+    """Open MLflow's pages on the store that this checkout uses."""
+    from pipelines.running.tracking import open_experiment, tracking_uri
+
+    with plain_errors():
+        open_experiment()  # a clear error where the store cannot be used
+        if not tracking_uri().startswith("sqlite:"):
+            typer.echo(f"the store is a server: open {tracking_uri()}")
+            return
+        typer.echo(f"MLflow on http://127.0.0.1:{port}, store {tracking_uri()}")
+        command = [
+            sys.executable,
+            "-m",
+            "mlflow",
+            "ui",
+            "--backend-store-uri",
+            tracking_uri(),
+            "--port",
+            str(port),
+        ]
+        os.execve(sys.executable, command, dict(os.environ))

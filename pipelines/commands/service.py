@@ -15,9 +15,9 @@ from pipelines.running.params import load_params
 
 
 def serve(
-    port: int = 3000,
-    host: str = "127.0.0.1",
-    workers: int = 1,
+    port: Annotated[int, typer.Option(help="to listen on")] = 3000,
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    workers: Annotated[int, typer.Option(help="processes that answer")] = 1,
     rival: Annotated[
         str,
         typer.Option(
@@ -29,8 +29,8 @@ def serve(
     ] = "",
 ) -> None:
     """Serve the champion's bento (built if need be)."""
-    from pipelines.release import registry
-    from pipelines.release.package import bento_tag_of, is_built, serving_environment
+    from pipelines.release import versions as known
+    from pipelines.release.package import bento_tag_of, check_licence, is_built, serving_environment
     from pipelines.running.tracking import home
 
     with plain_errors():
@@ -43,7 +43,9 @@ def serve(
                     f"cannot listen on {host}:{port} ({error.strerror}): end what uses the "
                     f"port, or choose another with --port"
                 ) from None
-        version = registry.champion()
+        version = known.champion()
+        if version:
+            check_licence(version.tags.get("licence", ""), load_params().package.licences_served)
         tag = bento_tag_of(version.digest) if version else ""
         if not tag or not is_built(tag):
             tag = package_champion()
@@ -56,9 +58,9 @@ def serve(
         environment.setdefault("OSTINATO_CATALOGUE", str(catalogue.folder()))
         environment.setdefault("OSTINATO_FAISS_PAST", str(load_params().recommend.faiss_past))
         if rival:
-            environment["OSTINATO_RIVAL"] = str(registry.bundle_of(registry.named(rival)).folder.resolve())
+            environment["OSTINATO_RIVAL"] = str(known.bundle_of(known.named(rival)).folder.resolve())
         if version:
-            catalogue.sync(registry.bundle_of(version))
+            catalogue.sync(known.bundle_of(version))
         typer.echo(f"serving {tag} on http://{host}:{port}")
         os.execve(
             sys.executable,
@@ -88,11 +90,11 @@ def drift(
     """Compare the log with the champion's reference profile."""
     from monitoring.drift import descriptor_columns, find_drift, rows_on
     from monitoring.log import EventLog
-    from pipelines.release import registry
+    from pipelines.release import versions as known
     from pipelines.running.tracking import home
 
     with plain_errors():
-        _, bundle = registry.champion_bundle()
+        _, bundle = known.champion_bundle()
         folder = log or Path(os.environ.get("OSTINATO_LOG", home() / "log"))
         if not folder.is_dir():
             raise StageError(

@@ -5,6 +5,7 @@ import json
 import math
 import time
 from dataclasses import asdict, dataclass
+from operator import ge, gt, le
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ class Check:
     def passed(self) -> bool:
         if math.isnan(self.value):
             return False
-        return self.value >= self.threshold if self.op == ">=" else self.value <= self.threshold
+        return {">=": ge, "<=": le, ">": gt}[self.op](self.value, self.threshold)
 
     def __str__(self) -> str:
         return (
@@ -53,6 +54,7 @@ class Verdict:
     candidate: str
     champion: str
     checks: tuple[Check, ...]
+    lowered: tuple[str, ...] = ()  # floors of params.yaml that lie below those a release is held to
 
     @classmethod
     def of(cls, stored: dict[str, Any]) -> "Verdict":
@@ -62,7 +64,7 @@ class Verdict:
             Check(c["name"], nan if c["value"] is None else c["value"], c["op"], c["threshold"])
             for c in stored["checks"]
         )
-        return cls(stored["candidate"], stored["champion"], checks)
+        return cls(stored["candidate"], stored["champion"], checks, tuple(stored.get("lowered", ())))
 
     @property
     def passed(self) -> bool:
@@ -78,7 +80,13 @@ class Verdict:
             for check in self.checks
         ]
         return json.dumps(
-            {"candidate": self.candidate, "champion": self.champion, "passed": self.passed, "checks": rows}
+            {
+                "candidate": self.candidate,
+                "champion": self.champion,
+                "passed": self.passed,
+                "lowered": self.lowered,
+                "checks": rows,
+            }
         )
 
     def __str__(self) -> str:
@@ -87,6 +95,7 @@ class Verdict:
             [
                 f"gate for {self.candidate[:16]} ({against})",
                 *(f"  {check}" for check in self.checks),
+                *([f"  a quick look, no release: {', '.join(self.lowered)}"] if self.lowered else []),
                 f"  verdict: {'pass' if self.passed else 'FAIL'}",
             ]
         )
@@ -135,7 +144,7 @@ def alignment_floors(table: dict[str, Any], gate: Gate) -> list[Check]:
         Check(
             "align_kept_out_upper_bound", table["kept_out"]["high"], ">=", 0.0
         ),  # below it, the reward that training never saw surely fell
-        Check("align_reward_upper_bound", table["reward"]["high"], ">=", 0.0),
+        Check("align_reward_upper_bound", table["reward"]["high"], ">=", gate.min_align_reward),
     ]
 
 
@@ -193,27 +202,47 @@ def decoding_seconds(bundles: list[Bundle], rounds: int = 5) -> list[float]:
     return [float(np.median(mine)) for mine in seconds]
 
 
-def judge(candidate: Bundle, champion: Bundle | None, gate: Gate) -> Verdict:
-    """Floors, and against a champion the bootstrap and the latency ratio."""
-    checks = [
-        *floors(candidate.evaluation["metrics"], gate),
-        *alignment_floors(candidate.evaluation["metrics"].get("alignment", {}), gate),
-    ]
-    if champion is not None:
-        other = champion_nats(candidate, champion)
-        if not other:
-            raise StageError(
-                "the champion can read none of the candidate's test pieces: they cannot be "
-                "compared; promote with --force --reason if that is meant"
-            )
-        mine = candidate.evaluation["pieces"]
-        columns = np.array([(mine[name]["nats"], nats, mine[name]["notes"]) for name, nats in other.items()])
-        worse = bootstrap_upper_bound(
-            columns[:, 0], columns[:, 1], columns[:, 2], gate.bootstrap, gate.confidence
+def worse_nats(candidate: Bundle, other: Bundle, gate: Gate) -> float:
+    """Upper bound of how many more nats per note the candidate needs than another bundle on its test pieces.
+    Raises StageError where the other can read none of them."""
+    theirs, mine = champion_nats(candidate, other), candidate.evaluation["pieces"]
+    if not theirs:
+        raise StageError(
+            f"bundle {other.tag} can read none of the candidate's test pieces: they cannot be "
+            f"compared; promote with --force --reason if that is meant"
         )
+    columns = np.array([(mine[name]["nats"], nats, mine[name]["notes"]) for name, nats in theirs.items()])
+    return bootstrap_upper_bound(columns[:, 0], columns[:, 1], columns[:, 2], gate.bootstrap, gate.confidence)
+
+
+def judge(
+    candidate: Bundle,
+    champion: Bundle | None,
+    gate: Gate,
+    *,
+    best: Bundle | None = None,
+    improved: bool = False,
+    held_to_all: bool = False,
+) -> Verdict:
+    """Floors; against a champion, and against the best that ever was one, the bootstrap; the latency ratio.
+
+    improved: alignment must have won reward. held_to_all: the champion passed the floors of a release, so
+    that no candidate with lower ones may follow it.
+    """
+    metrics, lowered = candidate.evaluation["metrics"], tuple(gate.lowered())
+    aligned = metrics.get("alignment", {})
+    checks = [*floors(metrics, gate), *alignment_floors(aligned, gate)]
+    if lowered and held_to_all:
+        checks.append(Check("floors_lowered", len(lowered), "<=", 0))
+    if improved:
+        low = aligned["reward"]["low"] if aligned else math.nan
+        checks.append(Check("align_reward_lower_bound", low, ">", 0.0))
+    if champion is not None:
+        worse = worse_nats(candidate, champion, gate)
         own, theirs = decoding_seconds([candidate, champion])
-        checks += [
-            Check("worse_nats_upper_bound", worse, "<=", gate.max_worse_nats),
-            Check("latency_ratio", own / theirs, "<=", gate.max_latency_ratio),
-        ]
-    return Verdict(candidate.digest, champion.digest if champion else "", tuple(checks))
+        checks.append(Check("worse_nats_upper_bound", worse, "<=", gate.max_worse_nats))
+        checks.append(Check("latency_ratio", own / theirs, "<=", gate.max_latency_ratio))
+        if best is not None and best.digest not in (champion.digest, candidate.digest):
+            worst = worse_nats(candidate, best, gate)
+            checks.append(Check("worse_than_best_ever_upper_bound", worst, "<=", gate.max_worse_nats))
+    return Verdict(candidate.digest, champion.digest if champion else "", tuple(checks), lowered)

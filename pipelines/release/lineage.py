@@ -41,7 +41,7 @@ def training_report() -> dict[str, Any]:
         stage: json.loads((Path("data") / stage / "training.json").read_text())
         for stage in ("pretrain", "finetune", "align")
     }
-    shown = ("steps", "valid_nats_per_note", "valid_held_reward", "cut_by_time_limit")
+    shown = ("steps", "valid_nats_per_note", "valid_held_reward", "cut_by_time_limit", "weights_sha256")
     kept = {stage: {name: row[name] for name in shown if name in row} for stage, row in stages.items()}
     return {
         **kept,

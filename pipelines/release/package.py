@@ -103,15 +103,19 @@ def store_model(bundle: "Bundle") -> str:
     return tag
 
 
-def build(bundle: "Bundle", licences_served: tuple[str, ...], version: str) -> str:
-    """Build the bento of a bundle once; returns its tag. Raises StageError where the licence class may not be
-    served."""
-    licence = bundle.lineage["licence"]
+def check_licence(licence: str, licences_served: tuple[str, ...]) -> None:
+    """Raises StageError where a licence class may not be served."""
     if licence not in licences_served:
         raise StageError(
             f"the bundle's licence class is {licence}; package.licences_served lets "
             f"{', '.join(licences_served)}. Train on other data (prepare.licences) or change it"
         )
+
+
+def build(bundle: "Bundle", licences_served: tuple[str, ...], version: str) -> str:
+    """Build the bento of a bundle once; returns its tag. Raises StageError where the licence class may not be
+    served."""
+    check_licence(bundle.lineage["licence"], licences_served)
     bentoml = _bentoml()
     tag = store_model(bundle)
     bento_tag = bento_tag_of(bundle.digest)
@@ -172,6 +176,12 @@ def image_context(bento_tag: str) -> Path:
     """The bento with its model, unpacked as a Docker build context at `<home>/image`; compose.yaml builds
     from it."""
     bentoml = _bentoml()
+    for name in (
+        "log",
+        "catalogue",
+    ):  # compose.yaml mounts them: made by us, so that docker does not make them as root
+        (home() / name).mkdir(parents=True, exist_ok=True)
+    (home() / "log").chmod(0o777)  # the container's user writes there
     target = home() / "image"
     stamp = target / ".bento_tag"
     if stamp.exists() and stamp.read_text() == bento_tag:

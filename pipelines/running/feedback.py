@@ -13,7 +13,7 @@ from models.find.interactions import EVENTS, RATINGS, Interaction
 from pipelines.running.files import write_parquet
 from pipelines.running.tracking import home
 
-FEEDBACK = Path("data/feedback")
+FEEDBACK = Path("data/feedback/kept")  # under DVC as one folder: pipelines/running/tracked.py
 SNAPSHOT, IMPORTS, FORGOTTEN = FEEDBACK / "log.parquet", FEEDBACK / "imports", "forgotten.txt"
 PREFERENCES = FEEDBACK / "preferences.parquet"  # comparisons: pipelines/running/preferences.py
 SCHEMA = pa.schema(

@@ -8,9 +8,6 @@ import sys
 import warnings
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
-from pipelines.running.files import write_json
 
 LIBRARIES = ("torch", "numpy", "onnxruntime", "scikit-learn")
 
@@ -31,6 +28,7 @@ def be_quiet() -> None:
     """Nothing of what libraries say to their developers, or advertise: what a user can act on is an error."""
     libraries = "mlflow|pytorch_lightning|lightning_fabric|implicit|torch|pydantic|bentoml"
     warnings.filterwarnings("ignore", module=rf"({libraries})\b")
+    warnings.filterwarnings("ignore", message=r".*Add type hints to the `predict` method")
     for name in ("pytorch_lightning", "lightning_fabric", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
@@ -57,16 +55,7 @@ def _cpuinfo() -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def made_on(precision: str, threads: int, processes: int = 1) -> dict[str, Any]:
-    """Where a training runs: equal ones give equal weights."""
-    return {
-        "processor": processor(),
-        "precision": precision,
-        "threads": threads,
-        "processes": processes,
-        "libraries": {name: version(name) for name in LIBRARIES},
-    }
-
-
-def write_made_on(path: Path, precision: str, threads: int, processes: int = 1) -> None:
-    write_json(path, made_on(precision, threads, processes))
+def made_on(precision: str, threads: int, processes: int = 1) -> str:
+    """Where a training runs, in words: equal ones give equal weights."""
+    libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    return f"{processor()}; {precision}; {threads} threads; {processes} processes; {libraries}"

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from pipelines.running.params_training import Align, Finetune, Pretrain, Section
 
 Licence = Literal["public-domain", "permissive", "share-alike", "unstated", "non-commercial", "restricted"]
 LICENCE_CLASSES: tuple[str, ...] = get_args(Licence)  # most open first
@@ -16,11 +18,7 @@ class ParamsError(ValueError):
     """params.yaml is wrong; the message names the entry and what to write instead."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Source(_Section):
+class Source(Section):
     """One source of scores. `path` is a music21 collection, a folder or an archive (under data/scores), or an
     https URL."""
 
@@ -48,7 +46,7 @@ class Source(_Section):
         return self
 
 
-class Ingest(_Section):
+class Ingest(Section):
     music21_version: str
     processes: int = Field(ge=0)
     timeout_s: float = Field(gt=0)
@@ -69,7 +67,7 @@ class Ingest(_Section):
         return self
 
 
-class Split(_Section):
+class Split(Section):
     train: float = Field(gt=0, lt=1)
     valid: float = Field(gt=0, lt=1)
     test: float = Field(gt=0, lt=1)
@@ -81,7 +79,7 @@ class Split(_Section):
         return self
 
 
-class Prepare(_Section):
+class Prepare(Section):
     licences: tuple[Licence, ...]
     ticks_per_quarter: int = Field(ge=4, le=96)
     velocity: int = Field(ge=1, le=127)
@@ -101,133 +99,22 @@ class Prepare(_Section):
     seed: int
 
 
-class Tokenise(_Section):
+class Tokenise(Section):
     min_label_count: int = Field(ge=1)
     max_bars_control: int = Field(ge=1)
 
 
-class NetworkSize(_Section):
+class NetworkSize(Section):
     size: Literal["tiny", "small", "base", "large"]
     context: int = Field(ge=64)
     dropout: float = Field(ge=0, lt=1)
 
 
-class Mixture(_Section):
-    whole: float = Field(ge=0)
-    span: float = Field(ge=0)
-    tracks: float = Field(ge=0)
-    rectangle: float = Field(ge=0)
-
-    @model_validator(mode="after")
-    def _something(self) -> "Mixture":
-        if self.whole + self.span + self.tracks + self.rectangle <= 0:
-            raise ValueError(
-                "all shares of the mixture are 0: give at least one of whole, span, tracks, rectangle"
-            )
-        return self
-
-
-class Machine(_Section):
+class Machine(Section):
     threads: int = Field(ge=1)
 
 
-class TrainingKnobs(_Section):
-    """What both training stages have."""
-
-    seed: int
-    batch_size: int = Field(ge=1)
-    max_steps: int = Field(ge=1)
-    time_limit_min: float = Field(ge=0)
-    matrix_rate: float = Field(gt=0)
-    learning_rate: float = Field(gt=0)
-    warmup: float = Field(ge=0, lt=1)
-    weight_decay: float = Field(ge=0)
-    gradient_clip: float = Field(gt=0)
-    mixture: Mixture
-    transpose: int = Field(ge=0, le=11)
-    stretch: float = Field(ge=0, le=1)
-    collection_temperature: float = Field(ge=0, le=2)
-    rare_labels: float = Field(ge=0, le=1)
-    validate_every_steps: int = Field(ge=1)
-    patience: int = Field(ge=1)
-    precision: Literal["auto", "bf16-mixed", "32-true"]
-    devices: int = Field(ge=1)
-    nodes: int = Field(ge=1)
-    strategy: Literal["auto", "ddp"]
-
-    @field_validator("strategy", mode="before")
-    @classmethod
-    def _no_fsdp(cls, strategy: Any) -> Any:
-        if str(strategy).startswith(("fsdp", "deepspeed")):
-            raise ValueError(
-                f"{strategy} shards the matrices that Muon orthogonalises whole: set strategy "
-                f"to ddp (one copy a process; network.size large fits a GPU of 8 GB)"
-            )
-        return strategy
-
-    @model_validator(mode="after")
-    def _whole_batches(self) -> "TrainingKnobs":
-        processes = self.devices * self.nodes
-        if self.batch_size % processes:
-            raise ValueError(
-                f"batch_size {self.batch_size} counts the sequences of all {processes} "
-                f"processes: make it a multiple"
-            )
-        if processes > 1 and self.strategy == "auto":
-            raise ValueError(f"{processes} processes need strategy: ddp")
-        return self
-
-
-class Pretrain(TrainingKnobs):
-    start: Literal["nothing", "base"]
-    start_only: bool
-
-
-class Finetune(TrainingKnobs):
-    unconditioned: float = Field(ge=0, le=1)
-    most_bars: int = Field(ge=0)
-    collections: tuple[str, ...]
-    rehearsal: float = Field(ge=0, le=1)
-    method: Literal["full", "lora"]
-    rank: int = Field(ge=1)
-
-
-class Align(_Section):
-    method: Literal["rloo", "dpo", "none"]
-    seed: int
-    max_steps: int = Field(ge=1)
-    time_limit_min: float = Field(ge=0)
-    bars: int = Field(ge=8)
-    prompts: int = Field(ge=1)
-    takes: int = Field(ge=2)
-    kept: int = Field(ge=2)
-    local: float = Field(ge=0)
-    guidance: float = Field(ge=0, le=5)
-    led: int = Field(ge=0)
-    guided: float = Field(ge=0)
-    sharp: float = Field(gt=0)
-    pairs: int = Field(ge=0)
-    rounds: int = Field(ge=1)
-    batch_size: int = Field(ge=2)
-    beta: float = Field(ge=0)
-    anchor: float = Field(ge=0)
-    anchor_rows: int = Field(ge=1)
-    least: float = Field(ge=0, lt=1)
-    rewards: dict[str, float]
-    people: float = Field(ge=0, le=1)
-    looks: int = Field(ge=4)
-    most_worse: float = Field(ge=0)
-    most_fewer: float = Field(ge=0)
-    matrix_rate: float = Field(ge=0)
-    learning_rate: float = Field(gt=0)
-    warmup: float = Field(ge=0, lt=1)
-    gradient_clip: float = Field(gt=0)
-    patience: int = Field(ge=1)
-    precision: Literal["auto", "bf16-mixed", "32-true"]
-    fewest_new: int = Field(ge=1)
-
-
-class Embed(_Section):
+class Embed(Section):
     seed: int
     inner: int = Field(ge=8)
     width: int = Field(ge=8)
@@ -237,7 +124,7 @@ class Embed(_Section):
     rate: float = Field(gt=0)
 
 
-class Recommend(_Section):
+class Recommend(Section):
     seed: int
     factors: int = Field(ge=1)
     regularisation: float = Field(gt=0)
@@ -247,7 +134,7 @@ class Recommend(_Section):
     faiss_past: int = Field(ge=0)
 
 
-class Evaluate(_Section):
+class Evaluate(Section):
     seed: int
     samples: int = Field(ge=2)
     sample_bars: int = Field(ge=1)
@@ -262,7 +149,19 @@ class Evaluate(_Section):
     listen: int = Field(ge=0)
 
 
-class Gate(_Section):
+LEAST = {
+    "min_validity": 1.0,
+    "min_below_ngram": 0.1,
+    "min_overlap_gain": 0.0,
+    "min_key_obedience": 0.4,
+    "min_align_distinct": 0.9,
+    "min_align_overlap": -0.05,
+    "min_align_reward": 0.0,
+}
+MOST = {"max_originality_excess": 0.2, "max_align_worse": 0.05, "max_align_copied": 0.2}
+
+
+class Gate(Section):
     min_validity: float
     min_below_ngram: float
     min_overlap_gain: float
@@ -275,20 +174,34 @@ class Gate(_Section):
     min_align_distinct: float = Field(ge=0)
     min_align_overlap: float
     max_align_copied: float
+    min_align_reward: float
     bootstrap: int = Field(ge=100)
 
+    def lowered(self) -> list[str]:
+        """Floors that lie below those a release is held to: a profile for a quick look has such."""
+        low = [
+            f"{name} {getattr(self, name):g} below {x:g}"
+            for name, x in LEAST.items()
+            if getattr(self, name) < x
+        ]
+        return low + [
+            f"{name} {getattr(self, name):g} above {x:g}"
+            for name, x in MOST.items()
+            if getattr(self, name) > x
+        ]
 
-class Package(_Section):
+
+class Package(Section):
     licences_served: tuple[Licence, ...]
 
 
-class Drift(_Section):
+class Drift(Section):
     alpha: float = Field(gt=0, lt=1)
     window_hours: float = Field(gt=0)
     min_rows: int = Field(ge=2)
 
 
-class Params(_Section):
+class Params(Section):
     ingest: Ingest
     prepare: Prepare
     tokenise: Tokenise

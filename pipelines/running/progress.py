@@ -17,8 +17,8 @@ class Looks(pl.Callback):
     checkpoint, so that a resumed run goes on with it. Nothing in it is measured in seconds: equal runs write
     equal files."""
 
-    def __init__(self, folder: Path, watched: str) -> None:
-        self._folder, self._watched = folder, watched
+    def __init__(self, folder: Path, watched: str, made_on: str) -> None:
+        self._folder, self._watched, self._made_on = folder, watched, made_on
         self._rows: list[dict[str, float]] = []
 
     def state_dict(self) -> dict[str, Any]:
@@ -33,16 +33,15 @@ class Looks(pl.Callback):
         }
         self._rows.append({"step": trainer.global_step, **found})
         if trainer.is_global_zero:
-            write_looks(self._folder, self._rows, self._watched)
+            write_looks(self._folder, self._rows, self._watched, self._made_on)
 
 
-def write_looks(folder: Path, rows: list[dict[str, float]], watched: str) -> None:
-    """looks.csv, metrics.json (the watched value and the step of the newest look) and curve.svg."""
+def write_looks(folder: Path, rows: list[dict[str, float]], watched: str, made_on: str) -> None:
+    """looks.csv, metrics.json (the newest look: its step and the watched value; and the machine) and
+    curve.svg."""
     names = list(rows[-1]) if rows else ["step", watched]
     write_csv(folder / "looks.csv", names, [tuple(row.get(name, "") for name in names) for row in rows])
     last = rows[-1] if rows else {}
-    write_json(
-        folder / "metrics.json",
-        {"step": int(last.get("step", 0)), **({watched: round(last[watched], 4)} if last else {})},
-    )
+    newest = {watched: round(last[watched], 4)} if last else {}
+    write_json(folder / "metrics.json", {"step": int(last.get("step", 0)), **newest, "made_on": made_on})
     curve(folder / "curve.svg", rows, watched)

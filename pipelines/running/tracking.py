@@ -3,14 +3,17 @@ takes seconds."""
 
 import os
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
+
+from filelock import FileLock
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
 
-EXPERIMENT = "ostinato"
+EXPERIMENT = MODEL = "ostinato"  # names in the store: of the experiment, of the registered model
 WRITTEN = (":(exclude,top)dvc.lock", ":(exclude,top)reports")  # by `dvc repro`, as it goes
 
 
@@ -53,12 +56,20 @@ def open_experiment() -> str:
 
     home().mkdir(parents=True, exist_ok=True)
     mlflow.set_tracking_uri(tracking_uri())
+    local = tracking_uri().startswith("sqlite:")
     try:
-        found = mlflow.get_experiment_by_name(EXPERIMENT)
-        if found is not None:
-            return str(found.experiment_id)
-        location = (home() / "mlartifacts").as_uri() if tracking_uri().startswith("sqlite:") else None
-        return str(mlflow.create_experiment(EXPERIMENT, artifact_location=location))
+        # two first starts at once would both make the tables of a sqlite store
+        with FileLock(home() / "store.lock") if local else nullcontext():
+            found = mlflow.get_experiment_by_name(EXPERIMENT)
+            if found is not None:
+                return str(found.experiment_id)
+            location = (home() / "mlartifacts").as_uri() if local else None
+            try:
+                return str(mlflow.create_experiment(EXPERIMENT, artifact_location=location))
+            except MlflowException as error:  # of a store that hosts share: another was first
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                return str(mlflow.get_experiment_by_name(EXPERIMENT).experiment_id)
     except MlflowException as error:
         raise StageError(
             f"cannot use the MLflow store at {tracking_uri()}: {error}; check MLFLOW_TRACKING_URI "

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.running.files import StageError, whole_file, write_json
-from pipelines.running.params import Align, Machine, TrainingKnobs
+from pipelines.running.machine import be_quiet, made_on
+from pipelines.running.params import Machine
+from pipelines.running.params_training import Align, TrainingKnobs
 from pipelines.running.tracking import home, open_experiment, run_tags, tracking_uri
 
 if TYPE_CHECKING:
@@ -53,6 +55,11 @@ class Run:
         return getattr(self.knobs, "devices", 1)
 
     @property
+    def made_on(self) -> str:
+        """The machine, as far as it decides the bits."""
+        return made_on(precision_of(self.knobs), self.machine.threads, self.devices)
+
+    @property
     def out(self) -> Path:
         return Path("data") / self.stage
 
@@ -78,6 +85,7 @@ def train(
     import pytorch_lightning as pl
     from pytorch_lightning.utilities import rank_zero_only
 
+    be_quiet()  # again: Lightning speaks up when it is loaded
     run.checkpoints.mkdir(parents=True, exist_ok=True)
     pl.seed_everything(run.knobs.seed, verbose=False)
     module, windows = make()
@@ -129,7 +137,14 @@ def _fit(
         log_every_n_steps=10,
         enable_model_summary=False,
         logger=logger,
-        callbacks=[*limit, Looks(run.reports, watched), saver, keeper, stopper, TQDMProgressBar(20)],
+        callbacks=[
+            *limit,
+            Looks(run.reports, watched, run.made_on),
+            saver,
+            keeper,
+            stopper,
+            TQDMProgressBar(20),
+        ],
     )
     trainer.fit(module, windows, ckpt_path=last if last.exists() else None, weights_only=True)
     return trainer, saver
@@ -167,13 +182,16 @@ class _Tracked:
     def __enter__(self) -> str:
         os.environ.setdefault("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "1")
         import mlflow
+        from mlflow.exceptions import MlflowException
 
         run, file = self._run, self._run.checkpoints / "mlflow_run"
         experiment = open_experiment()
         earlier = file.read_text() if file.exists() and (run.checkpoints / "last.ckpt").exists() else None
-        started = mlflow.start_run(
-            run_id=earlier, experiment_id=experiment, run_name=run.stage, log_system_metrics=True
-        )
+        named = {"experiment_id": experiment, "run_name": run.stage, "log_system_metrics": True}
+        try:
+            started = mlflow.start_run(run_id=earlier, **named)
+        except MlflowException:  # of another store, or deleted since: the training goes on in a new run
+            earlier, started = None, mlflow.start_run(**named)
         file.write_text(started.info.run_id)
         mlflow.set_tags({**run_tags(run.stage), "data_digest": run.data_digest})
         if earlier is None:
@@ -199,8 +217,6 @@ def save_weights(run: Run, weights: dict[str, "Tensor"], result: dict[str, Any])
     """The outputs of a training stage; returns the sha256 of the weights' file."""
     from safetensors.torch import save_file
 
-    from pipelines.running.machine import write_made_on
-
     run.out.mkdir(parents=True, exist_ok=True)
     write_json(run.out / "config.json", run.config.to_dict())
     with whole_file(run.out / "model.safetensors") as temporary:
@@ -208,7 +224,6 @@ def save_weights(run: Run, weights: dict[str, "Tensor"], result: dict[str, Any])
     digest = hashlib.sha256((run.out / "model.safetensors").read_bytes()).hexdigest()
     told = {"parameters": sum(value.numel() for value in weights.values()), "data_digest": run.data_digest}
     write_json(run.out / "training.json", {**result, **told, "weights_sha256": digest})
-    write_made_on(run.reports / "made_on.json", precision_of(run.knobs), run.machine.threads, run.devices)
     return digest
 
 
@@ -216,7 +231,7 @@ def keep_as_they_are(run: Run, weights: dict[str, "Tensor"], watched: str = "val
     """Outputs of a stage that trains nothing."""
     from pipelines.running.progress import write_looks
 
-    write_looks(run.reports, [], watched)
+    write_looks(run.reports, [], watched, run.made_on)
     save_weights(run, weights, {"steps": 0})
 
 

@@ -154,3 +154,12 @@ def test_news_are_what_came_since_and_everything_after_a_file_was_replaced(tmp_p
     log.forget("ann")
     assert [r.request_id for r in log.news(places, lambda: again.append(1))] == ["f2", "f3"]
     assert again == [1]
+
+
+def test_a_folder_that_a_container_shares_has_files_that_both_can_write(tmp_path: Path) -> None:
+    for mode, wanted in ((0o755, 0o640), (0o777, 0o666)):
+        folder = tmp_path / oct(mode)
+        folder.mkdir()
+        folder.chmod(mode)
+        EventLog(folder).append(Row("request", "compose", "r", "m"))
+        assert next(folder.glob("events-*.jsonl")).stat().st_mode & 0o777 == wanted

@@ -42,7 +42,7 @@ def test_a_snapshot_is_the_same_each_time_and_says_what_it_left_out(place: Path)
     path = next((place / "home/log").iterdir())
     path.write_bytes(path.read_bytes() + b"{broken\n")
     said = told("snapshot")
-    assert "2 events of 1 users" in said and "2 left out, 1 broken lines" in said
+    assert "2 events of 1 users" in said and "2 rows left out, 1 broken lines" in said
     first = SNAPSHOT.read_bytes()
     told("snapshot")
     assert SNAPSHOT.read_bytes() == first

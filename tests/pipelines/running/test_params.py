@@ -77,7 +77,7 @@ def test_a_profile_is_written_into_the_file_and_comments_stay(tmp_path: Path) ->
     path.write_text((ROOT / "params.yaml").read_text())
     apply_profile(path, "tiny")
     assert load_params(path).network.size == "tiny"
-    assert "# windows in a batch" in path.read_text()
+    assert "# windows in a step" in path.read_text()
     apply_profile(path, "starter")
     assert load_params(path) == load_params(ROOT / "params.yaml")
     with pytest.raises(StageError, match="there are tiny, starter, full"):

@@ -1,0 +1,61 @@
+"""`ostinato compose`: the request of POST /v1/compose with the champion, without a server."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.running.files import StageError, plain_errors, write_bytes
+
+
+def compose(
+    out: Annotated[
+        Path, typer.Argument(help="MIDI file to write; with --n, -1, -2, ... go before its suffix")
+    ],
+    style: Annotated[str, typer.Option(help="a style of the training data, e.g. irish")] = "",
+    rhythm: Annotated[str, typer.Option(help="a dance, e.g. jig")] = "",
+    key: Annotated[str, typer.Option(help="e.g. 'D major'")] = "",
+    metre: Annotated[str, typer.Option(help="e.g. 6/8")] = "",
+    bars: Annotated[int, typer.Option(help="how many, 1 to 64", min=1, max=64)] = 16,
+    instrument: Annotated[list[str] | None, typer.Option(help="e.g. fiddle; may be given again")] = None,
+    tempo: Annotated[float | None, typer.Option(help="quarters a minute")] = None,
+    guidance: Annotated[float, typer.Option(help="above 1 what is asked is pressed harder")] = 1.0,
+    temperature: Annotated[float, typer.Option(help="above 1 bolder, below 1 safer")] = 1.0,
+    seed: Annotated[int, typer.Option(help="the same seed gives the same notes")] = 0,
+    n: Annotated[int, typer.Option(help="takes", min=1, max=8)] = 1,
+    best_of: Annotated[int, typer.Option(help="drafts that each take is the best of", min=1, max=8)] = 1,
+    force: Annotated[bool, typer.Option(help="write over an existing file")] = False,
+) -> None:
+    """Write music with the champion: the same answer as POST /v1/compose with the same seed."""
+    from pipelines.release.versions import champion_bundle
+
+    with plain_errors():
+        targets = [out] if n == 1 else [out.with_name(f"{out.stem}-{k + 1}{out.suffix}") for k in range(n)]
+        there = [str(target) for target in targets if target.exists()]
+        if there and not force:
+            raise StageError(f"{', '.join(there)} exists: choose another name, or write over it with --force")
+        bundle = champion_bundle()[1]
+        from models.fill.compose import Composition
+        from models.fill.compose import compose as written
+
+        asked = Composition(
+            style=style,
+            rhythm=rhythm,
+            key=key,
+            metre=metre,
+            bars=bars,
+            instruments=list(instrument or ()),
+            tempo=tempo,
+            guidance=guidance,
+            temperature=temperature,
+            seed=seed,
+            n=n,
+            best_of=best_of,
+        )
+        try:
+            takes = written(bundle.decoder(8), bundle.tokenizer, asked, worth=bundle.rewards.of_answer)
+        except ValueError as error:
+            raise StageError(str(error)) from error
+        for take, target in zip(takes, targets, strict=True):
+            write_bytes(target, take.midi)
+            typer.echo(f"{target}: {take.score.note_num()} notes in {bars} bars, seed {take.seed}")

@@ -1,0 +1,168 @@
+"""Editing over HTTP and on the command line."""
+
+import base64
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+from symusic import Score
+
+from models.bundle import open_bundle
+from monitoring.log import EventLog
+from music.score.form import normalise, note_array
+from tests.conftest import run
+from tests.server import Server
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("served")]
+
+
+def fiddle_tune(bars: int = 8) -> str:
+    """Base64 MIDI of an even tune in 4/4, 480 ticks a quarter, with a pedal and a name."""
+    from symusic import ControlChange, Note, TimeSignature, Track
+
+    score = Score(480)
+    score.time_signatures.append(TimeSignature(0, 4, 4))
+    track = Track("Mine", 40, False)
+    for i in range(4 * bars):
+        track.notes.append(Note(480 * i, 470, 62 + (i * 5) % 12, 77))
+    track.controls.append(ControlChange(960, 64, 127))
+    score.tracks.append(track)
+    return base64.b64encode(bytes(score.dumps_midi())).decode()
+
+
+def test_an_edit_changes_its_region_and_the_answer_proves_it(server: Server, tiny_line: Path) -> None:
+    midi = fiddle_tune()
+    status, answer = server.ask(
+        "/v1/edit", {"midi": midi, "operation": "infill", "bars": [3, 4], "tracks": [1], "n": 2, "seed": 3}
+    )
+    assert status == 200, answer
+    first, second = answer["alternatives"]
+    assert first["contract"]["equal"] and first["contract"]["cells_kept"] == 6
+    assert {change["bar"] for change in first["changes"]} == {3, 4}
+    assert first["midi"] != second["midi"]
+    assert answer["scorecard_before"]["nats_per_note"] > 0 and first["scorecard"]["nats_per_note"] > 0
+    old, new = (
+        note_array(Score.from_midi(base64.b64decode(data)).tracks[0]) for data in (midi, first["midi"])
+    )
+    outside = [notes[(notes[:, 0] < 3840) | (notes[:, 0] >= 7680)].tolist() for notes in (old, new)]
+    assert outside[0] == outside[1]
+    assert (
+        server.ask(
+            "/v1/edit",
+            {"midi": midi, "operation": "infill", "bars": [3, 4], "tracks": [1], "n": 2, "seed": 3},
+        )[1]["alternatives"][0]["midi"]
+        == first["midi"]
+    )
+
+
+def test_restyling_looks_for_the_style_with_the_judges_of_the_bundle(server: Server, tiny_line: Path) -> None:
+    judge = open_bundle(tiny_line / "bundle").judges["style"]
+    surer = []
+    for style in judge.labels[:2]:
+        status, answer = server.ask(
+            "/v1/edit",
+            {"midi": fiddle_tune(), "operation": "restyle", "style": style, "strength": 1.0, "seed": 2},
+        )
+        assert status == 200, answer
+        written = normalise(
+            Score.from_midi(base64.b64decode(answer["alternatives"][0]["midi"])),
+            ticks_per_quarter=12,
+            velocity=80,
+        )
+        surer.append(judge.log_probabilities([written])[0])
+    assert surer[0][0] - surer[0][1] > surer[1][0] - surer[1][1]
+
+
+def test_an_edit_starts_from_an_earlier_answer_and_history_tells_the_chain(
+    server: Server, tiny_line: Path
+) -> None:
+    first = server.ask("/v1/edit", {"midi": fiddle_tune(), "operation": "transpose", "semitones": 2})[1][
+        "alternatives"
+    ][0]
+    second = server.ask("/v1/edit", {"parent": first["id"], "operation": "vary", "strength": 0.5, "seed": 1})[
+        1
+    ]["alternatives"][0]
+    status, undone = server.ask(
+        "/v1/edit", {"parent": first["id"], "operation": "transpose", "semitones": -2}
+    )
+    assert status == 200
+    notes = [
+        note_array(Score.from_midi(base64.b64decode(data)).tracks[0]).tolist()
+        for data in (fiddle_tune(), undone["alternatives"][0]["midi"])
+    ]
+    assert notes[0] == notes[1]
+    told = run(tiny_line, "history", second["id"]).stdout.splitlines()
+    assert [line.split()[1] for line in told] == [first["id"], second["id"]]
+    logged = (tiny_line / ".ostinato/log").glob("*.jsonl")
+    assert "Mine" not in "".join(
+        base64.b64decode(row.body["midi"]).decode("latin-1")
+        for _ in logged
+        for row in EventLog(tiny_line / ".ostinato/log").rows()
+        if row.endpoint == "edit" and "midi" in row.body
+    )
+    composed = server.ask("/v1/compose", {"metre": "4/4", "bars": 2, "instruments": ["fiddle"], "seed": 1})[
+        1
+    ]["takes"][0]
+    assert server.ask("/v1/edit", {"parent": composed["id"], "operation": "retrograde"})[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"operation": "infill", "semitones": 2}, "infill takes no semitones"),
+        ({"operation": "polish"}, "infill"),
+        ({"operation": "infill", "bars": [7, 99]}, "bars 1 to 8"),
+        ({"operation": "infill", "tracks": [4]}, "the score has 1 Mine"),
+        ({"operation": "restyle", "style": "polka"}, "known are"),
+        ({"operation": "transpose", "semitones": 120}, "reach"),
+        ({"operation": "transpose"}, "one of semitones"),
+        ({"operation": "infill", "bars": [5, 2]}, "the first lies after the last"),
+        ({"operation": "infill", "parent": "nobody"}, "one of the two"),
+    ],
+)
+def test_edits_that_cannot_be_done_say_why(server: Server, body: dict[str, object], message: str) -> None:
+    status, answer = server.ask("/v1/edit", {"midi": fiddle_tune()} | body)
+    assert status == 422
+    assert message in answer["error"]["message"]
+    assert server.ask("/v1/edit", {"parent": "nobody", "operation": "vary"})[0] == 422
+
+
+def test_a_client_that_goes_away_cancels_its_edit(server: Server) -> None:
+    import http.client
+
+    body = json.dumps({"midi": fiddle_tune(60), "operation": "vary", "strength": 1.0, "n": 8, "seed": 1})
+    begin = time.monotonic()
+    status, _ = server.ask("/v1/edit", json.loads(body))
+    whole = time.monotonic() - begin
+    assert status == 200
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection.request("POST", "/v1/edit", body, {"content-type": "application/json"})
+    time.sleep(min(0.3, whole / 4))
+    connection.close()
+    deadline = time.monotonic() + whole
+    while time.monotonic() < deadline and not (
+        found := re.search(
+            r'ostinato_edits_total{contract="cancelled",model="\w+",operation="vary"} 1.0',
+            server.ask("/metrics")[1],
+        )
+    ):
+        time.sleep(0.05)
+    assert found
+
+
+def test_a_file_is_edited_on_the_command_line(tiny_line: Path, tmp_path: Path) -> None:
+    tune = tmp_path / "tune.abc"
+    tune.write_text("X:1\nT:Mine\nM:4/4\nL:1/8\nK:D\n" + "DEFG ABcd|" * 8 + "\n")
+    told = run(tiny_line, "edit", str(tune), "infill", "--bars", "3-4", "--seed", "2").stdout
+    assert "kept" in told
+    assert re.search(r"nats per note \d+\.\d\d -> \d+\.\d\d", told)
+    assert (tmp_path / "tune.infill.mid").is_file()
+    again = run(tiny_line, "edit", str(tune), "infill", "--bars", "3-4", check=False)
+    assert again.returncode == 1
+    assert "--force" in again.stderr
+    assert (
+        "infill takes no qpm"
+        in run(tiny_line, "edit", str(tune), "infill", "--qpm", "90", check=False).stderr
+    )
