@@ -8,6 +8,7 @@ import sys
 import warnings
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 LIBRARIES = ("torch", "numpy", "onnxruntime", "scikit-learn")
 
@@ -26,9 +27,13 @@ def fix_threads(threads: int) -> None:
 
 def be_quiet() -> None:
     """Nothing of what libraries say to their developers, or advertise: what a user can act on is an error."""
-    libraries = "mlflow|pytorch_lightning|lightning_fabric|implicit|torch|pydantic|bentoml"
-    warnings.filterwarnings("ignore", module=rf"({libraries})\b")
-    warnings.filterwarnings("ignore", message=r".*Add type hints to the `predict` method")
+    shown = warnings.showwarning
+
+    def show(message: Any, category: Any, filename: str, *more: Any) -> None:
+        if "site-packages" not in filename:  # libraries change the filters, but not this
+            shown(message, category, filename, *more)
+
+    warnings.showwarning = show  # type: ignore[assignment]
     for name in ("pytorch_lightning", "lightning_fabric", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
 

@@ -41,10 +41,10 @@ def track(path: Path) -> Path | None:
         return None
     pointer, made = pointer_of(path), path.with_name(f"{path.name}.dvc")
     if pointer.exists():
-        _dvc("commit", "--quiet", "--force", str(pointer))
+        _dvc("commit", "--force", str(pointer))
     else:
         if not made.exists():
-            _dvc("add", "--quiet", str(path))
+            _dvc("add", str(path))
         yaml = YAML()
         told = yaml.load(made.read_text())
         told["wdir"] = path.parent.name
