@@ -1,6 +1,7 @@
 import asyncio
 import json
 import re
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -119,7 +120,7 @@ def test_what_breaks_inside_is_told_without_its_inside() -> None:
         (b"text", "text"),
         (json.dumps([{"error": json.dumps({"error": {"code": "invalid", "message": "m"}})}]).encode(), "m"),
         (b'{"error": {"code": "invalid", "message": "m", "field": "f"}}', "m"),
-        (b"", "Unprocessable Entity"),
+        (b"", HTTPStatus.UNPROCESSABLE_ENTITY.phrase),  # "Content" from Python 3.13 on
     ],
 )
 def test_every_shape_of_error_becomes_ours(body: bytes, message: str) -> None:
