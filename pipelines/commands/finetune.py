@@ -2,10 +2,8 @@
 `dvc exp run` do the work."""
 
 import hashlib
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +12,7 @@ from filelock import FileLock, Timeout
 from ruamel.yaml import YAML
 
 from music.reading.files import SUFFIXES
+from pipelines.running.dvc_command import dvc_command, dvc_environment
 from pipelines.running.files import StageError, plain_errors, whole_file
 from pipelines.running.params import LICENCE_CLASSES, load_params
 from pipelines.running.sources import SCORES
@@ -158,10 +157,8 @@ def _finetune(
         },
     )
     print(f"{len(files)} scores in {SCORES / name}; starting from bundle {bundle.tag}", flush=True)
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     done = subprocess.run(
-        [sys.executable, "-m", "dvc", "exp", "run", "--name", f"finetune-{name}-{method}", "--force"],
-        env={**os.environ, "DVC_NO_ANALYTICS": "1", "PATH": path},
+        dvc_command("exp", "run", "--name", f"finetune-{name}-{method}", "--force"), env=dvc_environment()
     )
     if done.returncode:
         raise StageError(

@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pipelines.running.dvc_command import dvc_command, dvc_environment
 from pipelines.running.files import StageError, plain_errors
 from pipelines.running.tracking import home
 
@@ -133,6 +133,6 @@ def _remove(waste: Waste) -> None:
 def _clean_cache(do: bool) -> None:
     """`dvc gc` of what no branch, tag, experiment or the workspace names."""
     scope = ["--workspace", "--all-branches", "--all-tags", "--all-experiments"]
-    done = subprocess.run([sys.executable, "-m", "dvc", "gc", *scope, *(["--force"] if do else ["--dry"])])
+    done = subprocess.run(dvc_command("gc", *scope, "--force" if do else "--dry"), env=dvc_environment())
     if done.returncode:
         raise StageError("dvc gc failed; the reason is above")

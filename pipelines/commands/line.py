@@ -1,10 +1,8 @@
 """The whole line as one command, and the profiles it runs in."""
 
 import json
-import os
 import re
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +11,7 @@ import typer
 import yaml
 
 from pipelines.commands.registry import BUNDLE, package_champion
+from pipelines.running.dvc_command import dvc_command, dvc_environment
 from pipelines.running.files import StageError, plain_errors, write_json
 from pipelines.running.params import Params, load_params
 from pipelines.running.tracking import home
@@ -60,10 +59,8 @@ def compute(params: Params, *arguments: str) -> None:
     stages = list(yaml.safe_load(Path("dvc.yaml").read_text())["stages"])
     took, file = {}, home() / "stage_minutes.json"
     known = _known_minutes(params, file)
-    # the stages' `python` is ours, active or not
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    command = [sys.executable, "-m", "dvc", "repro", *arguments]
-    environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "PATH": path, "PYTHONUNBUFFERED": "1"}
+    command = dvc_command("repro", *arguments)
+    environment = {**dvc_environment(), "PYTHONUNBUFFERED": "1"}
     running, begin = "", time.monotonic()
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as dvc:
         assert dvc.stdout is not None

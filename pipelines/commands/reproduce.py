@@ -1,10 +1,8 @@
 """`ostinato reproduce`: run stages again in a copy, and compare what comes out, md5 by md5, with dvc.lock."""
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from pipelines.running.dvc_command import dvc_command, dvc_environment
 from pipelines.running.files import StageError, plain_errors, whole_file
 
 LOCK, REPORT = Path("dvc.lock"), Path("reports/reproduce.md")
@@ -113,7 +112,7 @@ def _copy_checkout(copy: Path) -> None:
             shutil.copyfile(name, copy / name)
     subprocess.run(["git", "init", "--quiet"], cwd=copy, check=True)
     cache = subprocess.run(
-        [sys.executable, "-m", "dvc", "cache", "dir"], capture_output=True, text=True, check=True
+        dvc_command("cache", "dir"), capture_output=True, text=True, check=True
     ).stdout.strip()
     _dvc(copy, "cache", "dir", "--local", str(Path(cache).resolve()))
     for folder in ("data/scores", "data/base", "data/feedback"):
@@ -128,17 +127,9 @@ def _restored(copy: Path, stage: dict[str, Any]) -> bool:
 
 
 def _dvc(copy: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    environment = {
-        **os.environ,
-        "PATH": path,
-        "DVC_NO_ANALYTICS": "1",
-        "OSTINATO_HOME": str(copy / ".ostinato"),
-    }
-    environment["PYTHONPATH"] = str(copy)
+    environment = {**dvc_environment(), "OSTINATO_HOME": str(copy / ".ostinato"), "PYTHONPATH": str(copy)}
     environment.pop("MLFLOW_TRACKING_URI", None)  # the copy is no part of anybody's history
-    command = [sys.executable, "-m", "dvc", *arguments]
-    return subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
+    return subprocess.run(dvc_command(*arguments), cwd=copy, env=environment, capture_output=True, text=True)
 
 
 def _outputs(name: str, locked: dict[str, Any], again: dict[str, Any]) -> list[Compared]:

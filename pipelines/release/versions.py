@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from models.bundle import Bundle
 
 
-ALIASES = ("champion", "challenger", "previous")
-
-
 @dataclass(frozen=True)
 class Version:
     """One registered candidate."""

@@ -6,13 +6,12 @@ to DVC and puts its `.dvc` file into data/ (not beside it, where stages that rea
 it for data), and stages that file in git, so that an experiment in a copy has the data too.
 """
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from pipelines.running.dvc_command import dvc_command, dvc_environment
 from pipelines.running.files import StageError, whole_file
 
 FOLDERS = (Path("data/scores"), Path("data/base"), Path("data/feedback"))
@@ -56,12 +55,7 @@ def track(path: Path) -> Path | None:
 
 
 def _dvc(*arguments: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", *arguments],
-        env={**os.environ, "DVC_NO_ANALYTICS": "1"},
-        capture_output=True,
-        text=True,
-    )
+    done = subprocess.run(dvc_command(*arguments), env=dvc_environment(), capture_output=True, text=True)
     if done.returncode:
         raise StageError(
             f"dvc {' '.join(arguments)} failed: {done.stderr.strip()}\nIf another dvc command "
