@@ -16,6 +16,7 @@ from benchmarks import report, short_runs
 from models.judge.tasks import cases_of, network_nats
 from models.network.decoder import Network, sized
 from models.network.likelihood import nats_per_note, piece_nats
+from models.tokens.asking import Asking
 from models.tokens.build import load_tokenizer
 from models.tokens.shards import Shard
 from models.tokens.windows import Augmentation, Mixture, WindowDataset, piece_weights
@@ -74,7 +75,7 @@ def main() -> None:
             train,
             tokenizer,
             context,
-            Augmentation(setting.transpose, setting.stretch, controls=False),
+            Augmentation(setting.transpose, setting.stretch, asking=Asking(controls=False)),
             Mixture(**(setting.mixture or params.pretrain.mixture.model_dump())),
             setting.seed,
             0,

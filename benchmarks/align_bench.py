@@ -17,7 +17,7 @@ from models.align.rewards import Rewards
 from models.align.rollouts import Take, Writer, prompts_like
 from models.align.rounds import Pair, heard
 from models.fill.best_of import best, drafts
-from models.fill.fill import FillRequest
+from models.fill.request import FillRequest
 from models.network.decoder import Network
 from models.network.likelihood import nats_per_note, piece_nats
 from models.network.training import best_precision

@@ -25,7 +25,8 @@ from models.decoding.loop import Batch, Decoder, TorchDecoder
 from models.decoding.onnx_decoder import OnnxDecoder
 from models.decoding.onnx_graph import build_graph
 from models.decoding.script import Plan
-from models.fill.fill import Filled, FillRequest, Region, empty
+from models.fill.region import Region
+from models.fill.request import Filled, FillRequest, empty
 from models.network.decoder import Network, sized
 from models.tokens.labels import Labels
 from models.tokens.tokenizer import CellTokenizer

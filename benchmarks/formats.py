@@ -17,6 +17,7 @@ from benchmarks import report, short_runs
 from models.judge.tasks import TASKS, Case, cases_of, sequence
 from models.network.decoder import Network, sized
 from models.network.likelihood import nats_per_note, piece_nats
+from models.tokens.asking import Asking
 from models.tokens.build import load_tokenizer
 from models.tokens.labels import Labels
 from models.tokens.layout import (
@@ -123,7 +124,7 @@ def main() -> None:
             train,
             tokenizer,
             context,
-            Augmentation(5, controls=False),
+            Augmentation(5, asking=Asking(controls=False)),
             Mixture(**params.pretrain.mixture.model_dump()),
             1,
             0,

@@ -11,6 +11,7 @@ from benchmarks import report, short_runs
 from models.network.decoder import Network, sized
 from models.network.likelihood import nats_per_note, piece_nats
 from models.network.training import VALID_PIECES
+from models.tokens.asking import Asking
 from models.tokens.build import load_tokenizer
 from models.tokens.shards import Shard
 from models.tokens.windows import Augmentation, Mixture, WindowDataset
@@ -47,7 +48,7 @@ def main() -> None:
             Shard(TOKENS, "train"),
             tokenizer,
             params.network.context,
-            Augmentation(knobs.transpose, controls=False),
+            Augmentation(knobs.transpose, asking=Asking(controls=False)),
             Mixture(1, 0, 0, 0),
             knobs.seed,
             0,

@@ -167,7 +167,7 @@ def parts(
     reference = Network(config)
     reference.load_state_dict(weights)
     writer = Writer(tokenizer, config)
-    real = Augmentation(5, controls=True, unconditioned=0.1, most_bars=knobs.bars)
+    real = Augmentation(5, most_bars=knobs.bars)
     rounds = Rounds(
         knobs.method,
         reference.eval(),

@@ -17,6 +17,7 @@ def main() -> None:
     params = load_params()
     from models.network.lora import merged
     from models.network.training import Training, Windows
+    from models.tokens.asking import Asking
     from models.tokens.build import load_tokenizer
     from models.tokens.shards import Shard, data_digest
     from models.tokens.windows import Augmentation, Mixture, piece_weights
@@ -75,9 +76,11 @@ def main() -> None:
                 augmentation=Augmentation(
                     knobs.transpose,
                     knobs.stretch,
-                    controls=True,
-                    unconditioned=knobs.unconditioned,
+                    Asking(True, knobs.unconditioned, knobs.chords, knobs.form),
+                    ends=knobs.ends,
                     most_bars=knobs.most_bars,
+                    shortened=knobs.shortened,
+                    fresh=knobs.fresh,
                 ),
                 mixture=Mixture(**knobs.mixture.model_dump()),
                 weights=drawn / drawn.sum(),

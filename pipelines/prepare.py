@@ -15,12 +15,13 @@ import pyarrow.parquet as pq
 from symusic import Score
 from tqdm import tqdm
 
+from music.analysis.harmony import final_root
 from music.analysis.descriptors import NAMES, describe, histograms
 from music.analysis.similarity import groups_of, melody, ngram_codes, similar_pairs
 from music.reading.files import LABELS
 from music.score.errors import UnreadableScore
 from music.score.form import Limits, bar_table, check_limits, normalise, note_array, to_midi
-from music.score.keys import estimate_key
+from music.score.keys import estimate_key, key_on
 from pipelines.running.files import StageError, run_stage, write_csv, write_json, write_parquet
 from pipelines.running.params import Prepare, Split, load_params
 from pipelines.running.plots import histogram, shares
@@ -125,14 +126,16 @@ def _out_of_bounds(score: Score, raw: Score, params: Prepare) -> str:
 
 
 def _key(label: str, score: Score, raw: Score) -> tuple[str, str]:
-    """(key, where it is from): the label, or Krumhansl's estimate within the notated signature if there is
-    one."""
+    """(key, where it is from): the label; else of several voices the root of the final chord, which is where a
+    piece comes home; else Krumhansl's estimate within the notated signature if there is one."""
     if label:
         return label, "label"
+    pitch_classes = histograms(score)["pitch_class_histogram"]
+    root = final_root(score)
+    if root is not None:
+        return key_on(pitch_classes, root), "final chord"
     sharps = int(raw.key_signatures[0].key) if raw.key_signatures else None
-    return estimate_key(histograms(score)["pitch_class_histogram"], sharps)[
-        0
-    ], "signature" if sharps is not None else "estimate"
+    return estimate_key(pitch_classes, sharps)[0], "estimate"
 
 
 def _top_voice(score: Score) -> int:

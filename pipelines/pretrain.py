@@ -15,6 +15,7 @@ def main() -> None:
     params = load_params()
     from models.network.decoder import sized
     from models.network.training import Training, Windows
+    from models.tokens.asking import Asking
     from models.tokens.build import load_tokenizer
     from models.tokens.shards import Shard, data_digest
     from models.tokens.vocabulary import grown
@@ -80,7 +81,14 @@ def main() -> None:
                 steps=knobs.validate_every_steps,
                 most_steps=knobs.max_steps,
                 seed=knobs.seed,
-                augmentation=Augmentation(knobs.transpose, knobs.stretch, controls=False),
+                augmentation=Augmentation(
+                    knobs.transpose,
+                    knobs.stretch,
+                    Asking(controls=False),
+                    ends=knobs.ends,
+                    shortened=knobs.shortened,
+                    fresh=knobs.fresh,
+                ),
                 mixture=Mixture(**knobs.mixture.model_dump()),
                 weights=piece_weights(shard, knobs.collection_temperature, knobs.rare_labels),
             ),

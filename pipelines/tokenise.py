@@ -12,9 +12,12 @@ from tqdm import tqdm
 from models.tokens.build import train_tokenizer
 from models.tokens.shards import ShardWriter
 from models.tokens.tokenizer import CellTokenizer, NotRepresentable
+from music.analysis.chords import chords_of
+from music.analysis.sections import bar_places, sections_of
 from music.score.cells import cell_statistics, tempo_class
 from music.score.form import bar_table, note_array, same_notes
 from music.score.instruments import DRUMS
+from music.score.parts import Part, part_of, usual
 from pipelines.running.files import StageError, run_stage, write_json
 from pipelines.running.params import Params, load_params
 
@@ -32,15 +35,17 @@ def learn_tokenizer(rows: list[dict[str, Any]], params: Params) -> CellTokenizer
     """Metres, programs and labels of the train split become the vocabulary; a metre or label too rare to
     learn does not."""
     metres: Counter[str] = Counter()
-    programs: Counter[int] = Counter()
+    heard: dict[int, list[Part]] = {}
     for row in rows:
         score = Score.from_midi(row["midi"])
         metres.update({f"{n}/{d}" for _, _, n, d in bar_table(score).tolist()})
-        programs.update({DRUMS if track.is_drum else track.program for track in score.tracks})
+        for track in score.tracks:
+            heard.setdefault(DRUMS if track.is_drum else track.program, []).append(part_of(note_array(track)))
     least = params.tokenise.min_label_count
     return train_tokenizer(
         metres=_frequent(metres, min(least, 3)),
-        programs=sorted(programs),
+        programs=sorted(heard),
+        parts={program: usual(parts) for program, parts in heard.items()},
         styles=_frequent(Counter(row["style"] for row in rows), least),
         rhythms=_frequent(Counter(row["rhythm"] for row in rows), least),
         tempos=_frequent(Counter(_tempo(row) for row in rows), least),
@@ -101,6 +106,8 @@ def main() -> None:
                     ids,
                     bar_starts,
                     cell_statistics(score),
+                    bar_places(sections_of(score), len(bar_starts)),
+                    chords_of(score, row["key"]),
                     piece_id=row["piece_id"],
                     collection=row["collection"],
                     style=style,

@@ -3,18 +3,22 @@
 import base64
 from typing import Annotated
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, StringConstraints, model_validator
 
-from models.fill.compose import BarAsk, Composition
-from models.fill.fill import ContractBroken
+from models.fill.compose import BarAsk, Composition, sounding_as
+from models.fill.request import ContractBroken
 from monitoring import metrics
+from music.analysis.chords import lead_sheet
 from serving.desk import Desk
 from serving.engine import Engine, locks_of
 from serving.schemas import (
+    CHORDS_ASKED,
+    CHORDS_NAMED,
     MAX_BARS,
     MAX_CELLS,
     MAX_DRAFTS,
     MAX_TAKES,
+    Chords,
     ControlValues,
     LockValues,
     Scorecard,
@@ -50,6 +54,14 @@ class ComposeRequest(Strict):
         ),
     )
     bars: int = Field(8, ge=1, le=MAX_BARS, description="exactly this many")
+    form: Annotated[str, StringConstraints(max_length=400)] = Field(
+        "",
+        description=(
+            "sections, e.g. AABB or A:8 B:8 A:4 (bars): a letter that was there comes back note for note, "
+            "with ' varied"
+        ),
+    )
+    chords: Chords = Field("", description=CHORDS_ASKED)
     instruments: list[Annotated[Word | int, Field(union_mode="left_to_right")]] = Field(
         default_factory=list,
         max_length=16,
@@ -119,6 +131,8 @@ class TakeAnswer(BaseModel):
     bars: int
     notes: int
     tokens: int
+    chords: str = Field(description=CHORDS_NAMED)
+    warnings: list[str] = Field(default_factory=list)
     scorecard: Scorecard
 
 
@@ -134,10 +148,12 @@ def compose(desk: Desk, request: ComposeRequest) -> ComposeAnswer:
     seed = desk.seed_of(request.seed, MAX_TAKES)
     with desk.exchange("compose", request.model_dump(), seed) as exchange:
         try:
-            takes, judged = desk.engine.compose(composition(desk.engine, request, seed))
+            asked = composition(desk.engine, request, seed)
+            takes, judged = desk.engine.compose(asked)
         except ContractBroken:  # what came out is not what was asked: must never happen
             metrics.TAKES.labels("false", desk.model).inc()
             raise
+        _, warnings = sounding_as(desk.engine.tokenizer, asked)
         tokens = sum(take.tokens for take in takes)
         metrics.TOKENS.labels(desk.model).inc(tokens)
         metrics.TOKENS_PER_SECOND.labels(desk.model).observe(tokens / exchange.seconds)
@@ -152,6 +168,8 @@ def compose(desk: Desk, request: ComposeRequest) -> ComposeAnswer:
                 bars=card.bars,
                 notes=card.notes,
                 tokens=take.tokens,
+                chords=lead_sheet(take.score, request.key),
+                warnings=warnings,
                 scorecard=Scorecard(**card.scorecard),
             )
             answers.append(answer)

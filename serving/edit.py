@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
 from models.edit.edit import NAMES, unknown_option
-from models.fill.fill import ContractBroken
+from models.fill.request import ContractBroken
 from monitoring import metrics
 from monitoring.log import EventLog
+from music.analysis.chords import lead_sheet
 from music.score.file_cells import FileCells
 from music.score.form import to_midi
 from serving.cancelling import AT_WORK
@@ -17,15 +18,25 @@ from serving.desk import Desk
 from serving.editor import EditOutcome, carry_out, read_upload
 from serving.errors import Gone, Refused
 from serving.schemas import (
+    CHORDS_ASKED,
+    CHORDS_NAMED,
     MAX_BARS,
     MAX_SCORE_BASE64,
     MAX_TAKES,
+    Chords,
     ControlValues,
     LockValues,
     Scorecard,
     Strict,
     Word,
 )
+
+
+class KeptNote(Strict):
+    """A note by its track and its number in it, by onset and then pitch; both count from 1."""
+
+    track: int = Field(1, ge=1)
+    note: int = Field(ge=1)
 
 
 class EditRequest(Strict):
@@ -52,6 +63,10 @@ class EditRequest(Strict):
     metre: Word = ""
     controls: ControlValues = Field(default_factory=lambda: ControlValues.model_validate({}))
     locks: LockValues = Field(default_factory=lambda: LockValues.model_validate({}))
+    chords: Chords = Field("", description=CHORDS_ASKED)
+    keep: list[KeptNote] = Field(
+        default_factory=list, max_length=1000, description="notes inside the region that stay"
+    )
     strength: float = Field(
         0.5,
         ge=0,
@@ -131,6 +146,7 @@ class Alternative(BaseModel):
     seed: int
     bars: int
     notes: int
+    chords: str = Field(description=CHORDS_NAMED)
     changes: list[CellChange]
     contract: ContractAnswer
     scorecard: Scorecard | None = Field(
@@ -184,6 +200,7 @@ def edit_answer(
             seed=answer.seed,
             bars=answer.file.shape[0],
             notes=answer.file.score.note_num(),
+            chords=lead_sheet(answer.file.score),
             changes=[CellChange(**change) for change in answer.changes],
             contract=ContractAnswer(
                 outside_before=answer.contract.before,

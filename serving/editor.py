@@ -11,7 +11,8 @@ from models.decoding.batching import Busy
 from models.edit.by_rule import RULES, Rule
 from models.edit.edit import LIMITS, Answer, apply_rule, edit_file
 from models.edit.tasks import Edit, bars_of, tracks_of
-from models.fill.fill import ContractBroken, Filled, FillRequest, Region
+from models.fill.region import Region
+from models.fill.request import ContractBroken, Filled, FillRequest
 from models.judge.scorecard import Judged, judge_around
 from music.reading.files import read_midi
 from music.score.errors import UnreadableScore
@@ -80,10 +81,12 @@ def carry_out(
                 request.before,
                 None if request.melody is None else request.melody - 1,
                 tuple(request.instruments),
-                request.guidance,
-                request.temperature,
-                request.top_p,
-                seed,
+                chords=request.chords,
+                keep=tuple((each.track - 1, each.note - 1) for each in request.keep),
+                guidance=request.guidance,
+                temperature=request.temperature,
+                top_p=request.top_p,
+                seed=seed,
             )
             _bounded(wanted, file, request.n)
             answers = edit_file(

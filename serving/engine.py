@@ -13,8 +13,9 @@ from models.bundle import Bundle
 from models.decoding.batching import Batcher, Busy, Ticket
 from models.decoding.locks import Locks
 from models.fill.best_of import drafts
-from models.fill.compose import Composition, Take, cell_asks, requests_of, takes_of, track_asks
-from models.fill.fill import ContractBroken, Filled, Region, plan_of
+from models.fill.compose import Composition, Take, cell_asks, requests_of, sounding_as, takes_of, track_asks
+from models.fill.region import Region
+from models.fill.request import ContractBroken, Filled, plan_of
 from models.fill.sampling import key_obeyed
 from models.judge.scorecard import Judged, judge
 from models.tokens.labels import Labels
@@ -109,6 +110,7 @@ class Engine:
                 [ticket.result() for ticket in tickets],
                 asked.best_of,
                 self.bundle.rewards.of_answer,
+                sounding_as(self.tokenizer, asked)[0],
             )
         except ContractBroken:
             raise

@@ -13,7 +13,7 @@ import numpy as np
 from symusic import Score
 
 from models.align.parts import PARTS, Heard, Tools
-from models.fill.fill import FillRequest
+from models.fill.request import FillRequest
 from music.analysis.endings import metre_profile
 from music.analysis.voices import COMPASS, parallel_pitches, voice_grid
 from music.score.form import bar_table, note_array

@@ -11,15 +11,19 @@ from symusic import Score
 from torch import Tensor
 
 from models.decoding.grammar import Grammar
-from models.decoding.locks import Locks, as_served
+from models.decoding.locks import Locks
 from models.decoding.loop import generate
 from models.decoding.onnx_decoder import OnnxDecoder
 from models.decoding.onnx_graph import build_graph
 from models.decoding.script import Plan
-from models.fill.fill import FillRequest, Region, empty, plan_of
+from models.fill.parts import as_played, polyphonic
+from models.fill.region import Region
+from models.fill.request import FillRequest, empty, plan_of
 from models.network.decoder import NetworkConfig
 from models.tokens.labels import Labels, TrackAsk
 from models.tokens.layout import filled, grid_of
+from models.tokens.place import WIDTH
+from models.tokens.place_reader import PlaceReader
 from models.tokens.shards import Shard, opening
 from models.tokens.tokenizer import CellTokenizer
 from music.score.cells import control_classes
@@ -31,17 +35,17 @@ FEWEST_BARS = 4
 
 @dataclass(frozen=True)
 class Take:
-    """What was written for a prompt: `ids` (T,) with what was read before it, `scored` (T,): which tokens are
-    the network's own, `notes` (T, 2): track of each and which note of it a pitch token is, -1 for all
-    others."""
+    """What was written for a prompt: `ids` int32 (T, WIDTH), tokens with their places, with what was read
+    before them; `scored` (T,): which are the network's own; `notes` (T, 2): track of each and which note of
+    it a pitch token is, -1 for all others; `free` (T', WIDTH): the same where nothing is asked."""
 
     request: FillRequest
     ids: np.ndarray
     scored: np.ndarray
     notes: np.ndarray
     score: Score
-    free: tuple[int, ...]  # what is read before where nothing is asked
-    told: int  # tokens of `ids` that were read before
+    free: np.ndarray
+    ahead: int  # tokens by which `free` is longer
 
 
 def prompts_like(
@@ -110,7 +114,7 @@ def _prompt(
         )
         for k, program in enumerate(plan.programs)
     )
-    locks = as_served(Locks(), record["style"])
+    locks = as_played(tokenizer, plan.programs, record["style"], Locks(), polyphonic(asks))
     labels = Labels(
         record["style"],
         record["rhythm"] if random.random() < 0.9 else "",
@@ -187,13 +191,16 @@ def take_of(tokenizer: CellTokenizer, request: FillRequest, score: Score, contex
     )
     job = Region(tokenizer, replace(request, guidance=2.0)).job(context, float("inf"))
     assert job.free_prompt is not None
-    before, free = job.prompt([]), tuple(job.free_prompt([]))
-    ids = np.array([*before, *own], dtype=np.int64)[: context + 1]
+    asked, unasked_ = job.prompt([]), job.free_prompt([])
+    before, free = asked.ids, unasked_.ids
+    places = PlaceReader(tokenizer)
+    ids = places.read(np.array([*before, *own]), asked.told)[: context + 1]
+    untold = places.read(np.array([*free, *own]), unasked_.told)[: context + 1]
     marks = np.array([*([False] * len(before)), *scored], dtype=bool)[: context + 1]
     notes = np.concatenate(
         [np.full((len(before), 2), -1), _notes(tokenizer, np.array(own), request.bars[0], score)]
     )
-    return Take(request, ids, marks, notes[: context + 1], score, free, len(before))
+    return Take(request, ids, marks, notes[: context + 1], score, untold, len(free) - len(before))
 
 
 def _notes(tokenizer: CellTokenizer, own: np.ndarray, first: int, score: Score) -> np.ndarray:
@@ -215,11 +222,11 @@ def _notes(tokenizer: CellTokenizer, own: np.ndarray, first: int, score: Score) 
 
 
 def padded(takes: Sequence[Take]) -> tuple[Tensor, Tensor]:
-    """Ids int64 (n, T) and scored bool (n, T), filled up on the right to a multiple of 64: few shapes, so
-    that few kernels are built."""
+    """Tokens with their places int32 (n, T, WIDTH) and scored bool (n, T), filled up on the right to a
+    multiple of 64: few shapes, so that few kernels are built."""
     width = -(-max(len(take.ids) for take in takes) // 64) * 64 + 1
     ids, scored = (
-        torch.zeros(len(takes), width, dtype=torch.long),
+        torch.zeros(len(takes), width, WIDTH, dtype=torch.int32),
         torch.zeros(len(takes), width, dtype=torch.bool),
     )
     for row, take in enumerate(takes):
@@ -231,14 +238,14 @@ def padded(takes: Sequence[Take]) -> tuple[Tensor, Tensor]:
 
 
 def unasked(takes: Sequence[Take], width: int) -> tuple[Tensor, Tensor]:
-    """The same takes after prompts that ask for nothing, int64 (n, width); and where in them the token is
-    that stands at each place of `padded`, int64 (n, width)."""
-    ids = torch.zeros(len(takes), width, dtype=torch.long)
+    """The same takes after prompts that ask for nothing, int32 (n, width, WIDTH); and where in them the token
+    is that stands at each place of `padded`, int64 (n, width)."""
+    ids = torch.zeros(len(takes), width, WIDTH, dtype=torch.int32)
     places = torch.arange(width).repeat(len(takes), 1)
     for row, take in enumerate(takes):
-        whole = torch.tensor([*take.free, *take.ids[take.told :].tolist()])[:width]
+        whole = torch.from_numpy(take.free[:width])
         ids[row, : len(whole)] = whole
-        places[row] += len(take.free) - take.told
+        places[row] += take.ahead
     return ids, places.clamp(0, width - 1)
 
 

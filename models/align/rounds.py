@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from models.align.parts import Heard
 from models.align.rewards import Rewards
 from models.align.rollouts import Take, Writer, padded, several_takes, unasked
-from models.fill.fill import FillRequest
+from models.fill.request import FillRequest
 from models.network.decoder import Network
 from models.tokens.windows import WindowDataset
 from music.analysis.similarity import distinct_ngrams, melody

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from models.align.rewards import Rewards
 from models.align.rollouts import Writer
 from models.align.rounds import Method, distinct, heard
-from models.fill.fill import FillRequest
+from models.fill.request import FillRequest
 from models.network.decoder import Network
 from models.network.optimizer import MuonAdamW
 from models.network.training import ValidPieces, learning_rate_factor
@@ -44,15 +44,15 @@ class Hold:
     fewer: float = 0.05
 
 
-def log_probabilities(network: Network, ids: Tensor, scored: Tensor) -> Tensor:
-    """Log-probability of each scored token given those before it, 0 elsewhere: float32 (n, T - 1) for ids (n,
-    T)."""
-    return picked(network(ids[:, :-1]).float(), ids, scored)
+def log_probabilities(network: Network, placed: Tensor, scored: Tensor) -> Tensor:
+    """Log-probability of each scored token given those before it, 0 elsewhere: float32 (n, T - 1) for tokens
+    with their places (n, T, WIDTH)."""
+    return picked(network(placed[:, :-1]).float(), placed, scored)
 
 
-def picked(logits: Tensor, ids: Tensor, scored: Tensor) -> Tensor:
+def picked(logits: Tensor, placed: Tensor, scored: Tensor) -> Tensor:
     """The same from logits (n, T - 1, V)."""
-    found = logits.gather(2, ids[:, 1:, None])[..., 0] - logits.logsumexp(dim=2)
+    found = logits.gather(2, placed[:, 1:, :1].long())[..., 0] - logits.logsumexp(dim=2)
     return torch.where(scored[:, 1:], found, 0.0)
 
 
@@ -138,7 +138,8 @@ class Aligning(pl.LightningModule):
             )
         real = (
             self.network.loss(
-                batch["real"][:, :-1], torch.where(batch["learned"][:, 1:], batch["real"][:, 1:], -100)
+                batch["real"][:, :-1],
+                torch.where(batch["learned"][:, 1:], batch["real"][:, 1:, 0].long(), -100),
             )
             if self._hold.anchor
             else judged.new_zeros(())

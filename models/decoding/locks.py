@@ -22,7 +22,7 @@ class Locks:
     track. grid_ticks: onsets and durations are multiples of it. voice_leading: a pitch that makes parallel
     fifths or octaves with another
     track is written only where nothing else is legal, or where the pitches are locked; None: as the task has
-    it.
+    it. lines: tracks in which no two notes sound at once.
     """
 
     rhythm: bool = False
@@ -31,6 +31,7 @@ class Locks:
     ranges: dict[int, tuple[int, int]] = field(default_factory=dict)
     grid_ticks: int = 1
     voice_leading: bool | None = None
+    lines: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         if self.rhythm and self.pitches:
@@ -102,7 +103,9 @@ class PitchLock:
     Every note starts late enough for those before and early enough for those after it.
     """
 
-    def __init__(self, notes: np.ndarray, bar_length: int, grid: int) -> None:
+    def __init__(self, notes: np.ndarray, bar_length: int, grid: int, line: bool = False) -> None:
+        """`line`: no note sounds on when the next begins."""
+        self._line = line
         self._pitches = notes[:, 2].tolist()
         together = (np.diff(notes[:, 0]) == 0) & (
             np.diff(notes[:, 2]) > 0
@@ -173,5 +176,40 @@ class PitchLock:
     def _end(self, note: int, limit: np.ndarray) -> int:
         """Tick by which a note must have ended: the barline, the next of its pitch, or what is kept."""
         pitch = self._pitches[note]
-        again = next((j for j in range(note + 1, len(self._pitches)) if self._pitches[j] == pitch), None)
+        later = range(note + 1, len(self._pitches))
+        again = next((j for j in later if self._line or self._pitches[j] == pitch), None)
         return min(self._length if again is None else self._latest[again], int(limit[pitch]))
+
+
+class CopyLock:
+    """A cell that comes back: its tokens, one after the other."""
+
+    def __init__(self, bar: int, track: int) -> None:
+        self.source = (bar, track)
+        self.tokens: list[int] = []
+        self.next = 0
+
+
+class KeepLock:
+    """Notes of a cell that stay while others are written round them: (onset from the barline, duration,
+    pitch), in order. Before the next of them others may be written; it is written where it stands."""
+
+    def __init__(self, notes: np.ndarray) -> None:
+        order = np.lexsort((notes[:, 2], notes[:, 0]))
+        self._notes = [tuple(note) for note in notes[order].tolist()]
+        self._done = 0
+
+    @property
+    def left(self) -> list[tuple[int, int, int]]:
+        """Those that are not written yet."""
+        return self._notes[self._done :]
+
+    @property
+    def note(self) -> tuple[int, int, int] | None:
+        """The next one, None when all are written."""
+        return self._notes[self._done] if self._done < len(self._notes) else None
+
+    def written(self, onset: int, pitch: int) -> None:
+        """A note is written: the next one, perhaps."""
+        if self.note is not None and (self.note[0], self.note[2]) == (onset, pitch):
+            self._done += 1

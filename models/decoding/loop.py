@@ -14,6 +14,8 @@ from models.decoding.grammar import Grammar
 from models.decoding.locks import LockError
 from models.decoding.script import Script
 from models.network.decoder import KVCache, Network
+from models.tokens.place import Told
+from models.tokens.place_scan import PlaceScan
 
 # settled tokens past which reading them in a pass of their own is faster than one by one in the passes that
 # all rows share
@@ -22,21 +24,21 @@ LONG_RUN = 8
 
 class Decoder(Protocol):
     """A back end: next-token scores (log probabilities up to a constant) of up to `slots` sequences, each of
-    at most `context` tokens."""
+    at most `context` tokens. Tokens come with their places, int32 (.., WIDTH) (models/tokens/place.py)."""
 
     context: int
     slots: int
 
-    def prefill(self, slot: int, ids: Sequence[int]) -> np.ndarray:
-        """Forget what the slot held, read `ids`, give the scores (V,) of the next token."""
+    def prefill(self, slot: int, placed: np.ndarray) -> np.ndarray:
+        """Forget what the slot held, read tokens (n, WIDTH), give the scores (V,) of the next."""
         ...
 
-    def extend(self, slot: int, ids: Sequence[int]) -> np.ndarray:
-        """Read more tokens in one pass, give the scores (V,) of the next."""
+    def extend(self, slot: int, placed: np.ndarray) -> np.ndarray:
+        """Read more tokens (n, WIDTH) in one pass, give the scores (V,) of the next."""
         ...
 
-    def step(self, slots: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-        """Read one token in each of `slots` (n,), give the scores (n, V)."""
+    def step(self, slots: np.ndarray, placed: np.ndarray) -> np.ndarray:
+        """Read one token (n, WIDTH) in each of `slots` (n,), give the scores (n, V)."""
         ...
 
 
@@ -55,23 +57,31 @@ class TorchDecoder:
         )
         self._length = torch.zeros(slots, dtype=torch.long)
 
-    def prefill(self, slot: int, ids: Sequence[int]) -> np.ndarray:
+    def prefill(self, slot: int, placed: np.ndarray) -> np.ndarray:
         self._length[slot] = 0
-        return self.extend(slot, ids)
+        return self.extend(slot, placed)
 
     @torch.inference_mode()
-    def extend(self, slot: int, ids: Sequence[int]) -> np.ndarray:
+    def extend(self, slot: int, placed: np.ndarray) -> np.ndarray:
         cache = KVCache.over(self._store[:, :, slot : slot + 1], int(self._length[slot]))
-        hidden = self._network.hidden(torch.tensor(ids)[None], cache)[:, -1]
-        self._length[slot] += len(ids)
+        hidden = self._network.hidden(torch.from_numpy(placed)[None], cache)[:, -1]
+        self._length[slot] += len(placed)
         return self._network.logits(hidden)[0].double().numpy()
 
     @torch.inference_mode()
-    def step(self, slots: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    def step(self, slots: np.ndarray, placed: np.ndarray) -> np.ndarray:
         rows = torch.from_numpy(slots)
-        hidden = self._network.hidden_of_rows(torch.from_numpy(tokens), self._store, rows, self._length[rows])
+        hidden = self._network.hidden_of_rows(torch.from_numpy(placed), self._store, rows, self._length[rows])
         self._length[rows] += 1
         return self._network.logits(hidden).double().numpy()
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What the network reads before the next token, and what is told of it beside its tokens."""
+
+    ids: list[int]
+    told: Told
 
 
 @dataclass
@@ -85,12 +95,12 @@ class Job:
     """
 
     script: Script
-    prompt: Callable[[Sequence[int]], list[int]]
+    prompt: Callable[[Sequence[int]], Prompt]
     seed: int
     temperature: float = 1.0
     top_p: float = 1.0
     guidance: float = 1.0
-    free_prompt: Callable[[Sequence[int]], list[int]] | None = None
+    free_prompt: Callable[[Sequence[int]], Prompt] | None = None
     deadline: float = float("inf")  # on time.monotonic()
     first_note_at: float = 0.0  # on time.monotonic(), set when it is written
     cancelled: bool = False
@@ -144,6 +154,7 @@ class _Row:
     lengths: int = 0  # tokens in the slots
     scores: np.ndarray | None = None  # (slots, V) of the next token
     unread: list[int] = field(default_factory=list)  # written, but not yet read by the decoder
+    scans: list[PlaceScan] = field(default_factory=list)  # of each slot: where its last token stands
 
     def mixed_scores(self) -> np.ndarray:
         """Scores (V,) to choose from, with guidance where it is asked."""
@@ -210,10 +221,14 @@ class Batch:
         prompts = [row.job.prompt(row.written)]
         if len(row.slots) == 2 and row.job.free_prompt is not None:
             prompts.append(row.job.free_prompt(row.written))
+        row.scans = [PlaceScan(self._grammar.kinds, prompt.told) for prompt in prompts]
         row.scores = np.stack(
-            [self._decoder.prefill(slot, ids) for slot, ids in zip(row.slots, prompts, strict=True)]
+            [
+                self._decoder.prefill(slot, scan.follow(prompt.ids))
+                for slot, scan, prompt in zip(row.slots, row.scans, prompts, strict=True)
+            ]
         )
-        row.lengths = max(len(ids) for ids in prompts)
+        row.lengths = max(len(prompt.ids) for prompt in prompts)
 
     def step(self) -> list[tuple[Job, list[int] | Exception]]:
         """One choice for every job; the tokens (or the error) of those that are done, which leave."""
@@ -269,7 +284,12 @@ class Batch:
             elif row.lengths + len(more) > self._decoder.context:
                 self._refill(row)
             elif len(more) > LONG_RUN:
-                row.scores = np.stack([self._decoder.extend(slot, more) for slot in row.slots])
+                row.scores = np.stack(
+                    [
+                        self._decoder.extend(slot, scan.follow(more))
+                        for slot, scan in zip(row.slots, row.scans, strict=True)
+                    ]
+                )
                 row.lengths += len(more)
             else:
                 row.unread = more
@@ -280,7 +300,8 @@ class Batch:
         if not rows:
             return
         slots = np.array([slot for row in rows for slot in row.slots])
-        found = self._decoder.step(slots, np.array([row.unread[0] for row in rows for _ in row.slots]))
+        placed = [scan.read(row.unread[0]) for row in rows for scan in row.scans]
+        found = self._decoder.step(slots, np.array(placed, dtype=np.int32))
         at = 0
         for row in rows:
             del row.unread[0]

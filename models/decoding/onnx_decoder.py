@@ -5,10 +5,10 @@ A row's scores are the same to the last bit whoever decodes beside it (checked o
 tests/models/decoding/test_decoders.py).
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import onnxruntime as ort
+
+from models.tokens.place import WIDTH
 
 # a waiting thread spins so long before it sleeps: longer spinning starves other processes, shorter slows two
 # threads
@@ -48,19 +48,19 @@ class OnnxDecoder:
             np.float32,
         )
         self._length = np.zeros(slots, np.int32)  # tokens in a slot
-        self._ids, self._seqlens, self._total = (
-            np.zeros((slots, 1), np.int64),
+        self._placed, self._seqlens, self._total = (
+            np.zeros((slots, 1, WIDTH), np.int32),
             np.zeros(slots, np.int32),
             np.zeros((), np.int32),
         )
         self._logits = np.zeros((slots, self._session.get_outputs()[0].shape[1]), np.float32)
         self._steps: dict[tuple[int, int], ort.IOBinding] = {}
 
-    def _bind(self, session: ort.InferenceSession, ids: np.ndarray, slot: int) -> ort.IOBinding:
-        """Inputs and outputs for `ids` (B, T) in the slots from `slot` on: addresses inside our arrays,
-        nothing is copied."""
-        binding, rows = session.io_binding(), len(ids)
-        binding.bind_input("ids", "cpu", 0, np.int64, ids.shape, ids.ctypes.data)
+    def _bind(self, session: ort.InferenceSession, placed: np.ndarray, slot: int) -> ort.IOBinding:
+        """Inputs and outputs for `placed` (B, T, WIDTH) in the slots from `slot` on: addresses inside our
+        arrays, nothing is copied."""
+        binding, rows = session.io_binding(), len(placed)
+        binding.bind_input("placed", "cpu", 0, np.int32, placed.shape, placed.ctypes.data)
         binding.bind_input("seqlens", "cpu", 0, np.int32, [rows], self._seqlens[slot:].ctypes.data)
         binding.bind_input("total", "cpu", 0, np.int32, [], self._total.ctypes.data)
         for j, store in enumerate(self._cache):
@@ -76,12 +76,12 @@ class OnnxDecoder:
         )
         return binding
 
-    def prefill(self, slot: int, ids: Sequence[int]) -> np.ndarray:
+    def prefill(self, slot: int, placed: np.ndarray) -> np.ndarray:
         self._length[slot] = 0
-        return self.extend(slot, ids)
+        return self.extend(slot, placed)
 
-    def extend(self, slot: int, ids: Sequence[int]) -> np.ndarray:
-        tokens = np.array([ids], np.int64)
+    def extend(self, slot: int, placed: np.ndarray) -> np.ndarray:
+        tokens = np.ascontiguousarray(placed[None], dtype=np.int32)
         length = int(self._length[slot]) + tokens.shape[1]
         if length > self.context:
             raise ValueError(f"{length} tokens in a context of {self.context}")
@@ -91,10 +91,10 @@ class OnnxDecoder:
         self._length[slot] = length
         return self._logits[slot].astype(np.float64)
 
-    def step(self, slots: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    def step(self, slots: np.ndarray, placed: np.ndarray) -> np.ndarray:
         if self._length[slots].max() >= self.context:
             raise ValueError(f"a slot is full: {self.context} tokens")
-        self._ids[slots, 0] = tokens
+        self._placed[slots, 0] = placed
         self._seqlens[:] = self._length
         order = np.sort(slots)
         for run in np.split(order, np.flatnonzero(np.diff(order) > self.MERGE + 1) + 1):
@@ -102,7 +102,7 @@ class OnnxDecoder:
             self._total[...] = self._length[first:end].max() + 1
             session = self._wide if end - first >= self.MANY else self._session
             if (first, end) not in self._steps:
-                self._steps[first, end] = self._bind(session, self._ids[first:end], first)
+                self._steps[first, end] = self._bind(session, self._placed[first:end], first)
             session.run_with_iobinding(self._steps[first, end])
         self._length[slots] += 1
         return self._logits[slots].astype(np.float64)

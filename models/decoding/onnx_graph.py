@@ -14,6 +14,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from models.network.decoder import NetworkConfig
+from models.tokens.place import COPIES, WIDTH
 
 BLOCK = 64  # weights that share a scale; with 128 the scores of a row depend on its company
 ZERO_POINT = 128
@@ -97,11 +98,11 @@ class _Graph:
 
 
 def build_graph(weights: Mapping[str, np.ndarray], config: NetworkConfig, eight_bit: bool) -> bytes:
-    """An ONNX model: ids (B, T) and a cache in, logits (B, V) after the last token out.
+    """An ONNX model: tokens with their places and a cache in, logits (B, V) after the last token out.
 
-    Inputs: `ids` int64 (B, T), T = 1 where B > 1; `seqlens` int32 (B,), tokens in a row after this call minus
-    one; `total` int32 scalar, the longest row after this call; `k0 v0 k1 ..` float32 (B, H, C, E). Outputs:
-    `logits`, and `k0_out ..`, to be bound to the memory of `k0 ..`.
+    Inputs: `placed` int32 (B, T, WIDTH), tokens with their places, T = 1 where B > 1; `seqlens` int32 (B,),
+    tokens in a row after this call minus one; `total` int32 scalar, the longest row after this call; `k0 v0
+    k1 ..` float32 (B, H, C, E). Outputs: `logits`, and `k0_out ..`, to be bound to the memory of `k0 ..`.
     """
     width, heads, E = config.width, config.heads, config.width // config.heads
     w = {name: np.asarray(value, dtype=np.float32) for name, value in weights.items()}
@@ -112,7 +113,7 @@ def build_graph(weights: Mapping[str, np.ndarray], config: NetworkConfig, eight_
         g.constant("sin", np.sin(angle).astype(np.float32)),
     )
     embedding = w["model.embed_tokens.weight"]
-    x, skip = g.op("Gather", [g.constant("embedding", embedding), "ids"], "embedded"), None
+    x, skip = _embedded(g, w), None
     for i in range(config.layers):
         at = f"model.layers.{i}."
         y, x = g.norm(f"{at}input_layernorm", x, skip, w[f"{at}input_layernorm.weight"])
@@ -145,11 +146,37 @@ def build_graph(weights: Mapping[str, np.ndarray], config: NetworkConfig, eight_
     return _model(g, config, heads, E, len(embedding), width)
 
 
+def _embedded(g: _Graph, w: Mapping[str, np.ndarray]) -> str:
+    """What the layers read of tokens with their places: rows of three kinds of tables, summed. What a copy
+    says is the row of its token turned by a matrix, worked out here for every token; token 0 and entry 0 say
+    nothing."""
+    embedding, places = w["model.embed_tokens.weight"], w["model.embed_places.weight"].copy()
+    places[0] = 0
+    vocabulary = len(embedding)
+    tables = [embedding]
+    for i in range(COPIES):
+        table = embedding @ w[f"model.copies.{i}.weight"].T
+        table[0] = 0
+        tables.append(table)
+    starts = np.zeros(
+        WIDTH, dtype=np.int32
+    )  # of the table that each number of a token with its place looks into
+    starts[1 : 1 + COPIES] = vocabulary * np.arange(1, 1 + COPIES)
+    starts[1 + COPIES :] = vocabulary * (1 + COPIES)
+    table = g.constant("tables", np.concatenate([*tables, places]))
+    rows = g.op("Add", ["placed", g.constant("table_starts", starts)], "rows")
+    found = g.op("Gather", [table, rows], "looked_up")  # (B, T, WIDTH, D)
+    # summed by a product of one row: ReduceSum adds in another order where other rows are beside it
+    ones = g.constant("ones", np.ones((1, WIDTH), dtype=np.float32))
+    total = g.op("MatMul", [ones, found], "summed")  # (B, T, 1, D)
+    return g.op("Squeeze", [total, g.constant("places", np.array([2]))], "embedded")
+
+
 def _model(g: _Graph, config: NetworkConfig, heads: int, E: int, vocabulary: int, width: int) -> bytes:
     cache = [f"{p}{i}" for i in range(config.layers) for p in "kv"]
     value = helper.make_tensor_value_info
     inputs = [
-        value("ids", TensorProto.INT64, ["B", "T"]),
+        value("placed", TensorProto.INT32, ["B", "T", WIDTH]),
         value("seqlens", TensorProto.INT32, ["B"]),
         value("total", TensorProto.INT32, []),
     ]

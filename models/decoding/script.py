@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from models.decoding.locks import LockError, Locks, PitchLock, RhythmLock
+from models.decoding.locks import CopyLock, KeepLock, LockError, Locks, PitchLock, RhythmLock
 from models.decoding.voice_leading import Leading
 from models.tokens.tokenizer import PITCHES, CellTokenizer
 from music.score.instruments import DRUMS
@@ -22,14 +22,25 @@ class Plan:
     programs: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Copied:
+    """A bar of a section: the bar it comes back from (NEVER: it is written), and the tick past which no note
+    of its section sounds."""
+
+    bar: int
+    source: int
+    section_end: int
+
+
 @dataclass
 class Script:
     """One sequence to write. S settled tokens, K tracks; ticks ending in `_abs` count from the start of the
     score.
 
-    open: the network writes notes after this token until it chooses the next settled one. until_abs: tick at
-    which what sounds at the start of the script has ended. next_kept_abs: for each open token, the tick at
-    which each pitch must be silent again.
+    open: the network writes notes after this token until it chooses the next settled one. lines: tracks in
+    which no two notes sound at once. keeps: notes of open cells that stay. written: tokens of cells that come
+    back later. until_abs: tick at which what sounds at the start of the script has ended. next_kept_abs: for
+    each open token, the tick at which each pitch must be silent again.
     """
 
     tokens: np.ndarray  # int64 (S,)
@@ -42,7 +53,11 @@ class Script:
     allowed: np.ndarray  # bool (K, 128)
     is_drum: list[bool]
     locks: Locks = field(default_factory=Locks)
-    cell_locks: dict[int, RhythmLock | PitchLock] = field(default_factory=dict)
+    cell_locks: dict[int, RhythmLock | PitchLock | CopyLock] = field(default_factory=dict)
+    keeps: dict[int, KeepLock] = field(default_factory=dict)
+    lines: list[bool] = field(default_factory=list)
+    bar: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # int64 (S,)
+    written: dict[tuple[int, int], list[int]] = field(default_factory=dict)
     must_sound_from_abs: int = (
         NEVER  # a note must sound at or after this tick, or the last bar would not be there
     )
@@ -61,23 +76,29 @@ def script_of(
     kept: Sequence[np.ndarray] | None = None,
     old: Sequence[np.ndarray] | None = None,
     locks: Locks | None = None,
+    held: Sequence[np.ndarray] | None = None,
+    copied: Sequence[Copied] = (),
 ) -> Script:
     """Script of bars [first, last) of a score: `missing` bool (bars, tracks) is open, `given[b][k]` the
     tokens after Program k of bar b.
 
     `given` of a missing cell holds the controls asked of it, of a kept cell its notes. `kept`: notes (n, 3)
     of each track that stay, `old`: the notes of the missing cells, needed where the rhythm or the pitches are
-    locked. Raises LockError.
+    locked. `held`: notes (n, 3) inside missing cells that stay. `copied`: bars of sections. Raises LockError.
     """
     locks = locks or Locks()
     K = len(plan.programs)
-    kept = kept or [np.zeros((0, 3), dtype=np.int64)] * K
+    none_kept = [np.zeros((0, 3), dtype=np.int64)] * K
+    kept, held = kept or none_kept, held or none_kept
+    staying = [np.concatenate(pair) for pair in zip(kept, held, strict=True)]
     lengths = [
         int(tokenizer.bar_lengths[tokenizer.id_of("Bar", f"{n}/{d}") - tokenizer.first_id["Bar"]])
         for n, d in plan.metres
     ]
     starts_abs = np.concatenate([[0], np.cumsum(lengths)])
-    columns: list[tuple[int, bool, int, int, int]] = []  # token, open, track, bar start, bar length
+    # token, open, track, bar start, bar length, bar
+    columns: list[tuple[int, bool, int, int, int, int]] = []
+    sections = {each.bar: each for each in copied}
     none = np.zeros(0, dtype=np.int64)
     script = Script(
         *(none, none, none, none, none),
@@ -86,6 +107,7 @@ def script_of(
         np.stack([locks.allowed_pitches(k, p == DRUMS) for k, p in enumerate(plan.programs)]),
         [p == DRUMS for p in plan.programs],
         locks,
+        lines=[k in locks.lines and p != DRUMS for k, p in enumerate(plan.programs)],
     )
     if locks.voice_leading:
         script.leading = Leading(
@@ -97,8 +119,11 @@ def script_of(
     for k, notes in enumerate(kept):
         before = notes[notes[:, 0] < starts_abs[first]]
         np.maximum.at(script.until_abs[k], before[:, 2], before[:, 0] + before[:, 1])
+        if script.lines[k]:
+            script.until_abs[k] = script.until_abs[k].max()
     for b in range(first, last):
-        place = (int(starts_abs[b]), lengths[b])
+        place = (int(starts_abs[b]), lengths[b], b)
+        section = sections.get(b)
         columns.append(
             (tokenizer.id_of("Bar", f"{plan.metres[b][0]}/{plan.metres[b][1]}"), False, NEVER, *place)
         )
@@ -109,25 +134,28 @@ def script_of(
             if missing[b, k]:
                 here = len(columns) - 1
                 columns[here] = (columns[here][0], True, k, *place)
+                end_abs = section.section_end if section is not None else int(starts_abs[-1])
                 script.next_kept_abs[here] = _next_kept(
-                    kept[k], starts_abs[b] + lengths[b], int(starts_abs[-1])
+                    staying[k], starts_abs[b] + lengths[b], end_abs, script.lines[k]
                 )
-                if old is not None and (locks.rhythm or locks.pitches):
-                    mine = old[k][(old[k][:, 0] >= place[0]) & (old[k][:, 0] < sum(place))] - np.array(
-                        [place[0], 0, 0]
-                    )
+                stays = held[k][(held[k][:, 0] >= place[0]) & (held[k][:, 0] < place[0] + place[1])]
+                if len(stays):
+                    script.keeps[here] = KeepLock(stays - np.array([place[0], 0, 0]))
+                if section is not None and section.source >= 0:
+                    script.cell_locks[here] = CopyLock(section.source, k)
+                    script.written[section.source, k] = []
+                elif old is not None and (locks.rhythm or locks.pitches):
+                    inside = (old[k][:, 0] >= place[0]) & (old[k][:, 0] < place[0] + place[1])
+                    mine = old[k][inside] - np.array([place[0], 0, 0])
                     script.cell_locks[here] = (
-                        RhythmLock(mine) if locks.rhythm else PitchLock(mine, lengths[b], locks.grid_ticks)
+                        RhythmLock(mine)
+                        if locks.rhythm
+                        else PitchLock(mine, lengths[b], locks.grid_ticks, script.lines[k])
                     )
-    columns.append((tokenizer.eos_id, False, NEVER, int(starts_abs[last]), 0))
-    tokens, is_open, track, start, length = (np.array(column) for column in zip(*columns, strict=True))
-    script.tokens, script.open, script.track, script.bar_start_abs, script.bar_length = (
-        tokens,
-        is_open,
-        track,
-        start,
-        length,
-    )
+    columns.append((tokenizer.eos_id, False, NEVER, int(starts_abs[last]), 0, last))
+    tokens, is_open, track, start, length, bar = (np.array(column) for column in zip(*columns, strict=True))
+    script.tokens, script.open, script.track, script.bar = tokens, is_open, track, bar
+    script.bar_start_abs, script.bar_length = start, length
     script.last_open = int(np.flatnonzero(is_open)[-1]) if is_open.any() else NEVER
     if last == len(plan.metres) and not any(
         (notes[:, 0] + notes[:, 1] > starts_abs[-2]).any() for notes in kept
@@ -148,10 +176,10 @@ def script_of(
     return script
 
 
-def _next_kept(notes: np.ndarray, from_abs: int, end_abs: int) -> np.ndarray:
-    """Tick at which each pitch next starts among kept notes from `from_abs` on, or the end of the score,
-    int64 (128,)."""
+def _next_kept(notes: np.ndarray, from_abs: int, end_abs: int, line: bool) -> np.ndarray:
+    """Tick at which each pitch (in a line: any) next starts among kept notes from `from_abs` on, or the end
+    of the section or the score, int64 (128,)."""
     limit = np.full(PITCHES, end_abs, dtype=np.int64)
     after = notes[notes[:, 0] >= from_abs]
     np.minimum.at(limit, after[:, 2], after[:, 0])
-    return limit
+    return np.full(PITCHES, limit.min(), dtype=np.int64) if line else limit

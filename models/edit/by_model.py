@@ -11,29 +11,21 @@ from dataclasses import replace
 import numpy as np
 from symusic import Score
 
+from models.edit.edit_parts import as_it_was
 from models.edit.edit_rhythm import articulated, roomy_grid, with_counts
-from models.edit.edit_style import (
-    BEYOND,
-    OCTAVE,
-    Steps,
-    again,
-    chosen_cells,
-    compasses,
-    naming,
-    takes_of,
-    towards,
-)
+from models.edit.edit_style import Steps, again, chosen_cells, naming, takes_of, towards
 from models.edit.edit_voices import applies, revised
-from models.edit.tasks import Edit, Edited, Task
+from models.edit.tasks import Edit, Edited, Task, held_notes
 from models.fill.compose import classes_of
-from models.fill.fill import ContractBroken, Filled, FillRequest
 from models.fill.passage import Draft, Passage, passage_of
+from models.fill.request import ContractBroken, Filled, FillRequest
 from models.judge.style_classifier import Judges
 from models.tokens.labels import TrackAsk
 from models.tokens.tokenizer import CellTokenizer
 from music.score.cells import BY_NAME, cell_statistics, control_classes
 from music.score.file_cells import FileCells, digest
 
+MANY = 100  # classes that a take of too many notes counts as away
 Filler = Callable[[Sequence[FillRequest]], list[Filled]]
 VOICES = ((53, 74), (48, 69), (40, 62))  # alto, tenor, bass: the usual compass, MIDI pitches
 TRIES, ROUNDS = (
@@ -49,7 +41,9 @@ def steps(tokenizer: CellTokenizer, task: Task, judges: Judges) -> Steps:
     write."""
     edit = task.edit
     passage = passage_of(tokenizer, task.file, task.region)
-    draft = Draft(passage, keep={"rhythm": "pitches", "melody": "rhythm"}.get(edit.operation, ""))
+    keep = {"rhythm": "pitches", "melody": "rhythm"}.get(edit.operation, "")
+    draft = Draft(passage, keep, held_notes(task))
+    edit = replace(edit, locks=as_it_was(tokenizer, draft, edit))
     if edit.operation in ("rhythm", "melody", "simplify") and not any(
         len(passage.cells[b][t]) for b, t in np.argwhere(passage.region)
     ):
@@ -79,6 +73,7 @@ def steps(tokenizer: CellTokenizer, task: Task, judges: Judges) -> Steps:
                 },
             ),
         )
+    asked_ranges = task.edit.locks.ranges
     if edit.operation == "harmonise":
         known = "chorale" in tokenizer.styles
         ranges = (
@@ -94,7 +89,7 @@ def steps(tokenizer: CellTokenizer, task: Task, judges: Judges) -> Steps:
             replace(
                 edit,
                 style=edit.style or ("chorale" if known else ""),
-                locks=replace(edit.locks, ranges={**ranges, **edit.locks.ranges}),
+                locks=replace(edit.locks, ranges={**edit.locks.ranges, **ranges, **asked_ranges}),
             ),
             draft,
         )
@@ -127,6 +122,7 @@ def _request(tokenizer: CellTokenizer, edit: Edit, draft: Draft, mask: np.ndarra
         temperature=edit.heat,
         top_p=edit.top_p,
         guidance=edit.guidance,
+        chords=edit.chords,
     )
 
 
@@ -155,12 +151,6 @@ def _repeatedly(tokenizer: CellTokenizer, edit: Edit, draft: Draft, judges: Judg
     random = np.random.default_rng(edit.seed)
     chosen = chosen_cells(draft, edit.strength, random)
     named = naming(tokenizer, edit.labels, judges) if edit.operation == "restyle" else None
-    edit = replace(
-        edit,
-        locks=replace(
-            edit.locks, ranges={**compasses(draft, BEYOND if not edit.key else OCTAVE), **edit.locks.ranges}
-        ),
-    )
 
     def request(mask: np.ndarray, number: int) -> FillRequest:
         return _request(tokenizer, edit, draft, mask, edit.seed + number)
@@ -177,16 +167,25 @@ def _nearest(tokenizer: CellTokenizer, draft: Draft, edit: Edit) -> Steps:
     what was there."""
     mask, takes = draft.passage.region, list[Filled]()
     tries = takes_of(int(mask.sum()), TRIES) if edit.controls else 1
+
+    def far(take: Filled) -> float:
+        """Classes between what is asked and what was written; simpler music has fewer notes whatever is
+        asked."""
+        more = edit.operation == "simplify" and _notes_in(draft, take.score) >= _notes_in(draft)
+        return _distance(edit, draft.passage, take.score) + MANY * more
+
     for _ in range(ROUNDS if tries == TRIES else 1):
         takes += yield [
             _request(tokenizer, edit, draft, mask, edit.seed + TRIES * (len(takes) + n)) for n in range(tries)
         ]
-        if min(_distance(edit, draft.passage, take.score) for take in takes) == 0:
+        if min(far(take) for take in takes) == 0:
             break
-    best = min(
-        range(len(takes)),
-        key=lambda i: (_distance(edit, draft.passage, takes[i].score), -_likeness(draft, takes[i].score)),
-    )
+    best = min(range(len(takes)), key=lambda i: (far(takes[i]), -_likeness(draft, takes[i].score)))
+    if edit.operation == "simplify" and far(takes[best]) >= MANY:
+        raise ValueError(
+            "no simpler take was found: the region is as plain as the model writes; ask for a lower density, "
+            "another seed or other bars"
+        )
     draft.take(tokenizer, takes[best], mask)
     return (
         articulated(tokenizer, draft, edit.controls["note_length"])
@@ -205,6 +204,14 @@ def _distance(edit: Edit, passage: Passage, score: Score) -> float:
         found = control_classes(statistics[rows, t], length, score.tpq)
         total += sum(abs(found.get(name, 0) - index) for name, index in asked.items())
     return total
+
+
+def _notes_in(draft: Draft, score: "Score | None" = None) -> int:
+    """Notes of the region, as they stand or in a take."""
+    region = draft.passage.region
+    if score is None:
+        return sum(len(draft.cells[b][t]) for b, t in np.argwhere(region))
+    return int(cell_statistics(score)[:, :, 0][: len(region)][region].sum())
 
 
 def _ticks(passage: Passage, tpq: int, rows: np.ndarray) -> int:

@@ -10,7 +10,7 @@ from models.edit import by_model
 from models.edit.by_model import Filler
 from models.edit.by_rule import RULES, Rule
 from models.edit.tasks import OPERATIONS, Edit, bars_of, prepare, tracks_of
-from models.fill.fill import ContractBroken
+from models.fill.request import ContractBroken
 from models.judge.style_classifier import Judges
 from models.tokens.tokenizer import CellTokenizer
 from music.score.file_cells import FileCells, difference, digest
@@ -20,17 +20,17 @@ NAMES = (*OPERATIONS, *RULES)
 OPTIONS: dict[
     str, tuple[str, ...]
 ] = {  # of each operation by the model, beside bars, tracks, and how it is drawn
-    "infill": ("style", "rhythm", "key", "controls", "locks"),
-    "continue": ("style", "rhythm", "key", "controls", "locks", "length", "before"),
+    "infill": ("style", "rhythm", "key", "controls", "locks", "chords", "keep"),
+    "continue": ("style", "rhythm", "key", "controls", "locks", "length", "before", "chords"),
     "vary": ("strength", "controls", "locks"),
     "restyle": ("style", "rhythm", "key", "metre", "strength", "controls", "locks"),
     "rhythm": ("rhythm", "metre", "controls", "locks"),
     "melody": ("style", "key", "controls", "locks"),
-    "harmonise": ("style", "key", "melody", "instruments", "controls", "locks"),
-    "reharmonise": ("style", "key", "melody", "controls", "locks"),
-    "arrange": ("style", "key", "instruments", "controls", "locks"),
-    "simplify": ("style", "controls", "locks"),
-    "elaborate": ("style", "controls", "locks"),
+    "harmonise": ("style", "key", "melody", "instruments", "controls", "locks", "chords"),
+    "reharmonise": ("style", "key", "melody", "controls", "locks", "chords"),
+    "arrange": ("style", "key", "instruments", "controls", "locks", "chords"),
+    "simplify": ("style", "controls", "locks", "keep"),
+    "elaborate": ("style", "controls", "locks", "keep"),
     **{name: rule.options for name, rule in RULES.items()},
 }
 LIMITS = Limits(

@@ -10,12 +10,11 @@ from collections.abc import Callable, Generator
 
 import numpy as np
 
-from models.fill.fill import Filled, FillRequest
 from models.fill.passage import Draft
+from models.fill.request import Filled, FillRequest
 from models.judge.style_classifier import Judges
 from models.tokens.labels import Labels
 from models.tokens.tokenizer import CellTokenizer
-from music.score.instruments import DRUMS
 
 SHARES = (1.0, 0.5, 0.25)  # of the chosen cells: how many are filled again in each round
 TAKES, SPAN, SWEEPS = (
@@ -43,17 +42,6 @@ def chosen_cells(draft: Draft, strength: float, random: np.random.Generator) -> 
 def takes_of(cells: int, most: int) -> int:
     """How many takes of so many cells are written at once: `most`, fewer of a large region."""
     return max(1, min(most, MOST_CELLS // max(cells, 1)))
-
-
-def compasses(draft: Draft, beyond: int) -> dict[int, tuple[int, int]]:
-    """Lowest and highest pitch of each pitched track of a passage, widened: what is varied stays within the
-    instrument's part as it was."""
-    found = {}
-    for t, program in enumerate(draft.passage.plan.programs):
-        pitches = np.concatenate([row[t][:, 2] for row in draft.cells])
-        if program != DRUMS and len(pitches):
-            found[t] = (max(int(pitches.min()) - beyond, 0), min(int(pitches.max()) + beyond, 127))
-    return found
 
 
 def _mask(draft: Draft, cells: np.ndarray) -> np.ndarray:

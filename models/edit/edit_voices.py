@@ -5,8 +5,8 @@ from collections.abc import Callable, Generator
 
 import numpy as np
 
-from models.fill.fill import Filled, FillRequest
 from models.fill.passage import Draft
+from models.fill.request import Filled, FillRequest
 from models.tokens.tokenizer import CellTokenizer
 from music.analysis.voices import COMPASS, voice_leading
 from music.score.instruments import DRUMS

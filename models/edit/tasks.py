@@ -34,7 +34,9 @@ class Edit:
     strength: share of the region's cells that `vary` and `restyle` may fill anew, 0-1. length: bars that
     `continue` adds. melody: the track that `harmonise` and `reharmonise` keep. instruments: of the tracks
     that `harmonise` and `arrange` write. controls: numbers by name (music/score/cells.py) asked of the
-    region's tracks. metre: "6/8", for `restyle` and `rhythm`: one bar of it for every bar of the region.
+    region's tracks. chords: "Dm7 | G7 | C", from the region's first bar on (models/fill/asked.py). keep:
+    notes of the region that stay, (track, number of the note in it by onset and pitch), both from 0. metre:
+    "6/8", for `restyle` and `rhythm`: one bar of it for every bar of the region.
     """
 
     operation: str
@@ -51,6 +53,8 @@ class Edit:
     before: bool = False
     melody: int | None = None
     instruments: tuple[str | int, ...] = ()
+    chords: str = ""
+    keep: tuple[tuple[int, int], ...] = ()
     guidance: float = 1.0
     temperature: float | None = None
     top_p: float = 0.98
@@ -114,8 +118,10 @@ def prepare(edit: Edit, original: FileCells) -> Task:
         file = with_bars(original, edit.length, edit.before)
         new = np.full(edit.length, -1)
         numbers = np.concatenate([new, numbers] if edit.before else [numbers, new])
+        at = (0, 1) if edit.before else (original.shape[0] - 1, original.shape[0])
+        mine = sounding_near(original, at, tracks) if edit.tracks is None else tracks
         region = np.zeros(file.shape, dtype=bool)
-        region[np.ix_(np.flatnonzero(numbers < 0), np.array(tracks))] = True
+        region[np.ix_(np.flatnonzero(numbers < 0), np.array(mine))] = True
         return Task(edit, original, file, region, numbers)
     if edit.operation in ("harmonise", "reharmonise"):
         melody = _melody(edit, original)
@@ -149,6 +155,8 @@ def prepare(edit: Edit, original: FileCells) -> Task:
                 "arrange replaces one track from its first bar to its last: name one track and "
                 "no bars, or neither to add a new one"
             )
+    if edit.operation not in ("harmonise", "arrange") and edit.tracks is None:
+        tracks = sounding_near(original, bars, tracks)
     if edit.metre and edit.operation in ("restyle", "rhythm"):
         if len(tracks) < original.shape[1]:
             raise ValueError("another metre is for all tracks at once: leave `tracks` out")
@@ -174,6 +182,44 @@ def tracks_of(edit: Edit, file: FileCells) -> list[int]:
             f"there is no track {', '.join(map(str, wrong)) or '(none named)'}: the score has {names}"
         )
     return sorted(set(tracks))
+
+
+NEAR = 8  # bars on either side within which a track must sound, or it is left silent where it is not named
+
+
+def sounding_near(file: FileCells, bars: tuple[int, int], tracks: list[int]) -> list[int]:
+    """Tracks that sound in bars [first, last) or near them; all where none does."""
+    found = []
+    for k in tracks:
+        bar = file.bar_of(file.notes(k)[:, 0])
+        if ((bar >= bars[0] - NEAR) & (bar < bars[1] + NEAR)).any():
+            found.append(k)
+    return found or tracks
+
+
+def held_notes(task: Task) -> dict[int, np.ndarray]:
+    """Numbers in the order of the file of the notes that `keep` names, by track of the file. Raises
+    ValueError for a note that is not there or not in the region."""
+    found: dict[int, list[int]] = {}
+    for track, number in task.edit.keep:
+        notes = (
+            task.file.notes(track) if 0 <= track < task.file.shape[1] else np.zeros((0, 4), dtype=np.int64)
+        )
+        order = np.lexsort((notes[:, 2], notes[:, 0]))
+        if not 0 <= number < len(order):
+            raise ValueError(
+                f"keep names note {number + 1} of track {track + 1}, which has {len(order)} notes"
+            )
+        index = int(order[number])
+        bar = int(task.file.bar_of(notes[index : index + 1, 0])[0])
+        if not task.region[bar, track]:
+            raise ValueError(
+                f"keep names note {number + 1} of track {track + 1} in bar {bar + 1}, which is outside the "
+                "region and "
+                f"stays anyway: leave it out, or widen the region"
+            )
+        found.setdefault(track, []).append(index)
+    return {track: np.array(sorted(indices)) for track, indices in found.items()}
 
 
 def _melody(edit: Edit, file: FileCells) -> int:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from symusic import Score
 
-from models.fill.fill import FillRequest
+from models.fill.request import FillRequest
 
 Worth = Callable[[FillRequest, Score], float]  # of an answer to a request, higher is better
 STRIDE = 104_729  # from the seed of one draft to that of the next

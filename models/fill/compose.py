@@ -5,17 +5,20 @@ from dataclasses import dataclass, field
 
 from symusic import Score
 
-from models.decoding.locks import Locks, as_served
+from models.decoding.locks import Locks
 from models.decoding.loop import Decoder
 from models.decoding.script import Plan
+from models.fill.asked import chord_line, form_places
 from models.fill.best_of import Worth, best, drafts
-from models.fill.fill import Filled, FillRequest, empty, fill
+from models.fill.fill import fill
+from models.fill.parts import as_played, nearest_program, polyphonic
+from models.fill.request import Filled, FillRequest, empty
 from models.tokens.labels import Labels, TrackAsk
 from models.tokens.layout import CellAsks
 from models.tokens.tokenizer import CellTokenizer
 from music.score.cells import BY_NAME, PER_BAR, tempo_class
 from music.score.form import DEFAULT_TEMPO_QPM, to_midi
-from music.score.instruments import program_of
+from music.score.instruments import name_of, program_of
 
 DEFAULT_METRE = "4/4"
 
@@ -35,7 +38,8 @@ class Composition:
     """What is asked. Empty strings, lists and None are left to the model (metre and instruments: to the
     defaults below; parallels are kept from in chorales).
 
-    controls: numbers by name (music/score/cells.py) asked of every track; track_controls: of each track, over
+    form: "AABB", "A:8 B:8 A:4"; chords: "Dm7 | G7 | C F | C" (models/fill/asked.py has both). controls:
+    numbers by name (music/score/cells.py) asked of every track; track_controls: of each track, over
     `controls`.
     """
 
@@ -44,6 +48,8 @@ class Composition:
     key: str = ""
     metre: str = ""
     bars: int = 8
+    form: str = ""
+    chords: str = ""
     instruments: list[str | int] = field(default_factory=list)
     tempo: float | None = None
     controls: dict[str, float] = field(default_factory=dict)
@@ -124,6 +130,33 @@ def cell_asks(asks: list[BarAsk], bars: int, tracks: int) -> CellAsks:
     return found
 
 
+def written_for(tokenizer: CellTokenizer, asked: Composition) -> tuple[int, ...]:
+    """Programs that the model writes for: those asked, or the nearest it knows. Raises ValueError for an
+    instrument that is none."""
+    named = tuple(program_of(name) for name in asked.instruments)
+    if not named:
+        return default_programs(tokenizer, asked.style)
+    return tuple(found if (found := nearest_program(tokenizer, p)) is not None else p for p in named)
+
+
+def sounding_as(tokenizer: CellTokenizer, asked: Composition) -> tuple[dict[int, int], list[str]]:
+    """Programs that tracks get in the answer where the model wrote for others, by track, and what to tell of
+    it."""
+    named = [program_of(name) for name in asked.instruments]
+    other = {
+        k: (program, written)
+        for k, (program, written) in enumerate(zip(named, written_for(tokenizer, asked), strict=False))
+        if program != written
+    }
+    warnings = [
+        f"the model does not know {name_of(program)} (track {k + 1}): it writes as for {name_of(written)}; "
+        "the track "
+        f"has the instrument asked"
+        for k, (program, written) in other.items()
+    ]
+    return {k: program for k, (program, _) in other.items()}, warnings
+
+
 def requests_of(tokenizer: CellTokenizer, asked: Composition) -> list[FillRequest]:
     """One request for each of the n takes. Raises ValueError (of which NotRepresentable and LockError are
     kinds) naming what is known."""
@@ -134,9 +167,7 @@ def requests_of(tokenizer: CellTokenizer, asked: Composition) -> list[FillReques
     )
     tokenizer.id_of("Bar", metre)
     numerator, denominator = (int(part) for part in metre.split("/"))
-    programs = tuple(program_of(name) for name in asked.instruments) or default_programs(
-        tokenizer, asked.style
-    )
+    programs = written_for(tokenizer, asked)
     for k, program in enumerate(programs):
         tokenizer.id_of("Program", program)
         asked.locks.allowed_pitches(k, program < 0)
@@ -152,7 +183,9 @@ def requests_of(tokenizer: CellTokenizer, asked: Composition) -> list[FillReques
     tokenizer.prefix(Labels(asked.style, asked.rhythm, asked.key))
     plan = Plan(((numerator, denominator),) * asked.bars, programs)
     cells = cell_asks(asked.bar_controls, asked.bars, len(programs))
-    locks = as_served(asked.locks, asked.style)
+    locks = as_played(tokenizer, programs, asked.style, asked.locks, polyphonic(labels.tracks))
+    form, copied = form_places(asked.form, asked.bars) if asked.form else (None, ())
+    chords = chord_line(tokenizer, plan, asked.chords) if asked.chords.strip() else None
     return [
         FillRequest(
             plan,
@@ -166,19 +199,30 @@ def requests_of(tokenizer: CellTokenizer, asked: Composition) -> list[FillReques
             asked.top_p,
             asked.guidance,
             asked.tempo or DEFAULT_TEMPO_QPM,
+            chords=chords,
+            form=form,
+            copied=copied,
         )
         for take in range(asked.n)
     ]
 
 
 def takes_of(
-    requests: Sequence[FillRequest], written: Sequence[Filled], best_of: int, worth: Worth | None
+    requests: Sequence[FillRequest],
+    written: Sequence[Filled],
+    best_of: int,
+    worth: Worth | None,
+    programs: dict[int, int],
 ) -> list[Take]:
-    """The answers to requests: the best of every `best_of` drafts in a row."""
-    return [
-        Take(written[i].score, len(written[i].ids), requests[i].seed)
-        for i in best(requests, [filled.score for filled in written], best_of, worth)
-    ]
+    """The answers to requests: the best of every `best_of` drafts in a row, with `programs` of some tracks as
+    they were asked."""
+    takes = []
+    for i in best(requests, [filled.score for filled in written], best_of, worth):
+        score = written[i].score
+        for k, program in programs.items():
+            score.tracks[k].program = program
+        takes.append(Take(score, len(written[i].ids), requests[i].seed))
+    return takes
 
 
 def compose(
@@ -191,4 +235,5 @@ def compose(
     """Write `asked.n` pieces of exactly `asked.bars` bars; take k is drawn with the seed `asked.seed + k`, or
     is the best draft by `worth`. Raises TimeoutError past the deadline."""
     requests = drafts(requests_of(tokenizer, asked), asked.best_of)
-    return takes_of(requests, fill(decoder, tokenizer, requests, deadline_s), asked.best_of, worth)
+    programs, _ = sounding_as(tokenizer, asked)
+    return takes_of(requests, fill(decoder, tokenizer, requests, deadline_s), asked.best_of, worth, programs)

@@ -6,24 +6,26 @@ through the grid.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from symusic import Score
 
-from models.decoding.locks import Locks
+from models.decoding.locks import LockError, Locks
 from models.decoding.script import Plan
-from models.fill.fill import Filled, FillRequest
+from models.fill.asked import chord_line
+from models.fill.parts import nearest_program
+from models.fill.request import Filled, FillRequest
 from models.tokens.labels import Labels, TrackAsk
 from models.tokens.layout import CellAsks
 from models.tokens.tokenizer import CellTokenizer, NotRepresentable
 from music.score.file_cells import EARLY, FileCells, with_cells
-from music.score.form import bar_ticks, build, without_overlaps
+from music.score.form import bar_ticks, build, note_array, without_overlaps
 from music.score.instruments import DRUMS, name_of
+from music.score.parts import part_of
 
 AROUND = 32  # bars of the file shown to the model before and after a region, at most
 MOST_TRACKS = 12  # tracks in a passage; beyond the region's own, those with the most notes nearby
-FAMILY = 8  # General MIDI programs of one family
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,10 @@ def _tracks(
             continue
         track = file.score.tracks[k]
         own = DRUMS if track.is_drum else int(track.program)
-        program = nearest_program(tokenizer, own)
+        notes = file.notes(k)
+        program = nearest_program(
+            tokenizer, own, part_of(notes[np.argsort(notes[:, 0])]) if len(notes) else None
+        )
         if program is None:
             if k in wanted:
                 raise NotRepresentable(
@@ -134,23 +139,14 @@ def _tracks(
     return chosen, tuple(programs[k] for k in chosen), warnings
 
 
-def nearest_program(tokenizer: CellTokenizer, program: int) -> int | None:
-    """The program itself if the model knows it, else one of its family, else the nearest number; None for
-    unknown drums."""
-    if program in tokenizer.programs:
-        return program
-    if program == DRUMS:
-        return None
-    pitched = [p for p in tokenizer.programs if p != DRUMS]
-    return min(pitched, key=lambda p: (p // FAMILY != program // FAMILY, abs(p - program)))
-
-
 def with_known_programs(tokenizer: CellTokenizer, score: Score) -> Score:
     """The score with every instrument that the model does not know read as the nearest it does; drums
     stay."""
     known = score.copy()
     for track in known.tracks:
-        program = nearest_program(tokenizer, DRUMS if track.is_drum else track.program)
+        notes = note_array(track)
+        part = part_of(notes) if len(notes) else None
+        program = nearest_program(tokenizer, DRUMS if track.is_drum else track.program, part)
         track.program = track.program if program in (None, DRUMS) else program
     return known
 
@@ -183,6 +179,8 @@ class Draft:
     # "rhythm": filled notes take onset, length and velocity from the file's, in order; "pitches": velocity
     # alone
     keep: str = ""
+    # notes inside the region that stay: their numbers in the file, by track of the file
+    held: dict[int, np.ndarray] = field(default_factory=dict)
     cells: list[list[np.ndarray]] = field(default_factory=list)
     filled: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=bool))
 
@@ -192,7 +190,7 @@ class Draft:
 
     def copy(self) -> "Draft":
         """Another draft of the same passage as it stands."""
-        other = Draft(self.passage, self.keep)
+        other = Draft(self.passage, self.keep, self.held)
         other.cells, other.filled = [list(row) for row in self.cells], self.filled.copy()
         return other
 
@@ -233,9 +231,11 @@ class Draft:
         temperature: float = 1.0,
         top_p: float = 0.98,
         guidance: float = 1.0,
+        chords: str = "",
     ) -> FillRequest:
         """The cells of `mask` to be filled, as the passage stands. `labels`: what is asked; place and length
-        are put in here."""
+        are put in here. Raises ValueError for unreadable chords, LockError for held notes under other
+        locks."""
         passage, starts = self.passage, self._starts(tokenizer)
         tracks = []
         for t, program in enumerate(passage.plan.programs):
@@ -255,18 +255,38 @@ class Draft:
         ]
         score = build(tracks, changes, tokenizer.ticks_per_quarter, tokenizer.velocity)
         left = passage.file.shape[0] - passage.first
-        told = Labels(
-            labels.style,
-            labels.rhythm,
-            labels.key,
-            left if left <= tokenizer.max_bars_control else 0,
-            passage.first > 0,
-            labels.tempo,
-            tuple(asks),
-        )
+        told = replace(labels, bars=left, excerpt=passage.first > 0, tracks=tuple(asks))
+        first = int(np.flatnonzero(passage.region.any(axis=1))[0])
+        held = self._held(mask, starts)
+        if any(map(len, held)) and locks is not None and (locks.rhythm or locks.pitches):
+            raise LockError("notes are kept and the rhythm or the pitches are locked: ask for one of them")
         return FillRequest(
-            passage.plan, mask, told, seed, score, locks or Locks(), cells or {}, temperature, top_p, guidance
+            passage.plan,
+            mask,
+            told,
+            seed,
+            score,
+            locks or Locks(),
+            cells or {},
+            temperature,
+            top_p,
+            guidance,
+            first_bar=passage.first,
+            chords=chord_line(tokenizer, passage.plan, chords, first) if chords.strip() else None,
+            held=held,
         )
+
+    def _held(self, mask: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Notes (n, 3) of each track that stay inside the cells of `mask`."""
+        found = []
+        for t, k in enumerate(self.passage.tracks):
+            rows = [np.zeros((0, 3), dtype=np.int64)]
+            for b in np.flatnonzero(mask[:, t]):
+                cell = self.cells[b][t]
+                mine = cell[np.isin(cell[:, 3], self.held.get(k, np.zeros(0, dtype=np.int64)))]
+                rows.append((mine + np.array([starts[b], 0, 0, 0]))[:, :3])
+            found.append(np.concatenate(rows))
+        return tuple(found)
 
     def take(self, tokenizer: CellTokenizer, filled: Filled, mask: np.ndarray) -> None:
         """Put what was filled into the cells of `mask`."""
@@ -282,7 +302,11 @@ class Draft:
                 mine = mine[np.lexsort((mine[:, 2], mine[:, 0]))]
                 old = self.cells[b][t]
                 same = self.keep and len(mine) == len(old)
-                self.cells[b][t] = np.column_stack([mine, old[:, 3] if same else np.full(len(mine), -1)])
+                numbers = old[:, 3] if same else np.full(len(mine), -1)
+                held = self.held.get(self.passage.tracks[t], np.zeros(0, dtype=np.int64))
+                for row in old[np.isin(old[:, 3], held)]:
+                    numbers[(mine == row[:3]).all(axis=1)] = row[3]
+                self.cells[b][t] = np.column_stack([mine, numbers])
         self.filled |= mask
 
     def finish(self, tokenizer: CellTokenizer) -> Score:
@@ -300,6 +324,7 @@ class Draft:
             found = [np.zeros((0, 4), dtype=np.int64)]
             for b in np.flatnonzero(self.filled[:, t]):
                 cell, (start, length) = self.cells[b][t], file.bars[passage.first + b, :2].tolist()
+                cell = cell[~np.isin(cell[:, 3], self.held.get(k, np.zeros(0, dtype=np.int64)))]
                 onset = (
                     np.minimum(np.rint(cell[:, 0] * scale), length - 1 - file.score.tpq // EARLY) + start
                 )  # a coarse file may round into the next bar
@@ -318,4 +343,5 @@ class Draft:
                     rows[known, :2] = old[cell[known, 3], :2]
                 found.append(rows)
             new[k] = np.concatenate(found)
-        return with_cells(file, region, new, exact=passage.tracks if self.keep == "rhythm" else ())
+        exact = passage.tracks if self.keep == "rhythm" else ()
+        return with_cells(file, region, new, exact, self.held)

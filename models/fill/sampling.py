@@ -7,9 +7,12 @@ import numpy as np
 from symusic import Score
 
 from models.decoding.grammar import Grammar
+from models.decoding.locks import Locks
 from models.decoding.loop import Decoder, generate
 from models.decoding.script import Plan
-from models.fill.fill import FillRequest, Region, empty, plan_of
+from models.fill.parts import as_played, polyphonic
+from models.fill.region import Region
+from models.fill.request import FillRequest, empty, plan_of
 from models.tokens.labels import Labels, TrackAsk
 from models.tokens.shards import Shard
 from models.tokens.tokenizer import CellTokenizer
@@ -74,6 +77,7 @@ def requests_like(
                 empty(plan),
                 labels,
                 seed * 100_003 + n,
+                locks=as_played(tokenizer, programs, record["style"], Locks(), polyphonic(asks)),
                 temperature=temperature,
                 top_p=top_p,
                 guidance=guidance,

@@ -19,6 +19,8 @@ from symusic import Score
 from models.judge.style_classifier import features
 from models.network.decoder import Network
 from models.tokens.labels import Labels
+from models.tokens.place import WIDTH, Told
+from models.tokens.place_reader import PlaceReader
 from models.tokens.tokenizer import CellTokenizer
 from music.analysis.words import buckets, interval_words
 from music.score.errors import UnreadableScore
@@ -32,8 +34,8 @@ MOST_TOKENS = 256  # of a passage that the network reads
 
 @dataclass(frozen=True)
 class Part:
-    """A passage: bars [first, last) of its piece, its tokens for the network, its interval words, and its
-    shape (models/labelling.features)."""
+    """A passage: bars [first, last) of its piece, its tokens with their places for the network (n, WIDTH),
+    its interval words, and its shape (models/judge/style_classifier.features)."""
 
     bars: tuple[int, int]
     ids: np.ndarray
@@ -45,17 +47,18 @@ def parts_of(
     tokenizer: CellTokenizer, score: Score, cuts: Sequence[tuple[int, int]] | None = None
 ) -> list[Part]:
     """Passages of a score in normal form with enough notes. Raises NotRepresentable for what has no token."""
-    parts = []
+    parts, places = [], PlaceReader(tokenizer)
     for bars in cuts or spans(len(bar_table(score))):
         passage = excerpt(score, bars)
         if passage.note_num() < FEWEST_NOTES:
             continue
         passage = unkeyed(sounding(passage))
         ids = tokenizer.encode_score(passage)[0][:MOST_TOKENS]
+        told = Told(len(passage.tracks))
         parts.append(
             Part(
                 bars,
-                np.concatenate([tokenizer.prefix(Labels()), ids]),
+                places.read(np.concatenate([tokenizer.prefix(Labels()), ids]), told),
                 interval_words(passage),
                 features(passage),
             )
@@ -72,9 +75,9 @@ def hidden_block(network: Network, ids: Sequence[np.ndarray], batch_tokens: int 
     while order:
         width = len(ids[order[-1]])
         batch, order = order[-max(batch_tokens // width, 1) :], order[: -max(batch_tokens // width, 1)]
-        padded = torch.zeros(len(batch), width, dtype=torch.long)
+        padded = torch.zeros(len(batch), width, WIDTH, dtype=torch.int32)
         for row, i in enumerate(batch):
-            padded[row, : len(ids[i])] = torch.from_numpy(ids[i].astype(np.int64))
+            padded[row, : len(ids[i])] = torch.from_numpy(ids[i])
         lengths = torch.tensor([len(ids[i]) for i in batch])
         inside = (torch.arange(width) < lengths[:, None]).float()[:, :, None]
         states = network.states(padded, (network.config.layers // 2, network.config.layers))

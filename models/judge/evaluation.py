@@ -9,11 +9,13 @@ import numpy as np
 from symusic import Score
 
 from models.decoding.loop import Decoder
-from models.fill.fill import FillRequest
+from models.fill.request import FillRequest
 from models.fill.sampling import Sample, key_obeyed, write_samples
 from models.judge.obedience import cell_obedience, class_obedience, label_obedience
 from models.judge.style_classifier import Labeller, train_labeller
 from models.tokens.labels import Labels
+from models.tokens.place import Told
+from models.tokens.place_reader import PlaceReader, tracks_of
 from models.tokens.shards import Shard, opening
 from models.tokens.tokenizer import CellTokenizer
 from music.analysis.similarity import RunIndex, melody
@@ -219,18 +221,19 @@ def decoder_nats(
     """Mean nats of the first `most` tokens of pieces, fed one by one to a back end of decoding: what its
     rounding costs is seen against another."""
     total, count = 0.0, 0
-    prefix = tokenizer.prefix(Labels())
+    prefix, places = tokenizer.prefix(Labels()), PlaceReader(tokenizer)
     for first in range(0, len(bodies), decoder.slots):
-        rows = {
-            slot: np.asarray(body[: min(most, decoder.context - len(prefix))]).astype(np.int64)
-            for slot, body in enumerate(bodies[first : first + decoder.slots])
-        }
-        scores = {slot: decoder.prefill(slot, prefix) for slot in rows}
+        rows = {}
+        for slot, body in enumerate(bodies[first : first + decoder.slots]):
+            ids = np.concatenate([prefix, np.asarray(body[: min(most, decoder.context - len(prefix))])])
+            rows[slot] = places.read(ids, Told(tracks_of(tokenizer, body), first_bar=0))
+        scores = {slot: decoder.prefill(slot, row[: len(prefix)]) for slot, row in rows.items()}
+        rows = {slot: row[len(prefix) :] for slot, row in rows.items()}
         for i in range(max(len(ids) for ids in rows.values())):
             able = [slot for slot, ids in rows.items() if i < len(ids)]
             for slot in able:
                 row = scores[slot] - scores[slot].max()
-                total += float(np.log(np.exp(row).sum()) - row[rows[slot][i]])
+                total += float(np.log(np.exp(row).sum()) - row[rows[slot][i, 0]])
                 count += 1
             going = [slot for slot in able if i + 1 < len(rows[slot])]
             if going:

@@ -120,17 +120,19 @@ class NgramDecoder:
         self._model, self._tokenizer, self.slots, self.context = model, tokenizer, slots, context
         self._histories: dict[int, list[int]] = {}
 
-    def prefill(self, slot: int, ids: Sequence[int]) -> np.ndarray:
-        self._histories[slot] = music_of(self._tokenizer, ids)
+    def prefill(self, slot: int, placed: np.ndarray) -> np.ndarray:
+        self._histories[slot] = music_of(self._tokenizer, placed[:, 0].tolist())
         return self._scores(slot)
 
-    def extend(self, slot: int, ids: Sequence[int]) -> np.ndarray:
-        self._histories[slot] += [token for token in ids if not self._tokenizer.is_control(token)]
+    def extend(self, slot: int, placed: np.ndarray) -> np.ndarray:
+        self._histories[slot] += [
+            token for token in placed[:, 0].tolist() if not self._tokenizer.is_control(token)
+        ]
         return self._scores(slot)
 
-    def step(self, slots: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    def step(self, slots: np.ndarray, placed: np.ndarray) -> np.ndarray:
         return np.stack(
-            [self.extend(slot, [token]) for slot, token in zip(slots.tolist(), tokens.tolist(), strict=True)]
+            [self.extend(slot, row[None]) for slot, row in zip(slots.tolist(), placed, strict=True)]
         )
 
     def _scores(self, slot: int) -> np.ndarray:

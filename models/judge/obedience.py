@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from symusic import Score
 
-from models.fill.fill import FillRequest
+from models.fill.request import FillRequest
 from models.fill.sampling import key_obeyed
 from music.score.cells import CELL_CONTROLS, PER_BAR, cell_statistics, control_classes
 from music.score.form import bar_table

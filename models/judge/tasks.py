@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from models.judge.ngram import NgramModel
 from models.network.decoder import Network
+from models.network.likelihood import token_nats
 from models.tokens.labels import Labels
 from models.tokens.layout import AHEAD_SHARE, LEFT_SHARE, Grid, ahead_end, begin, filled, grid_of, left_start
+from models.tokens.place import WIDTH, Told
+from models.tokens.place_reader import PlaceReader
 from models.tokens.shards import Shard
 from models.tokens.tokenizer import CellTokenizer
 
@@ -91,9 +93,9 @@ def _case(
 
 def sequence(
     tokenizer: CellTokenizer, case: Case, context: int, labels: Labels, look_ahead: bool
-) -> tuple[list[int], list[bool], list[int]]:
-    """(ids, scored, the same bars alone): what is read and written for a case; without `look_ahead` only what
-    lies before is shown."""
+) -> tuple[list[int], list[bool], list[int], Told]:
+    """(ids, scored, the same bars alone, what is told): what is read and written for a case; without
+    `look_ahead` only what lies before is shown."""
     hidden = case.grid.with_missing(case.missing)
     end = ahead_end(hidden, case.first, int(AHEAD_SHARE * context)) if look_ahead else case.first
     start = left_start(hidden, case.first, int((LEFT_SHARE if look_ahead else 0.5) * context))
@@ -110,7 +112,8 @@ def sequence(
         own[-1] = case.grid.bars[
             case.last
         ]  # the music goes on: unless what lies ahead says that the region ends here, the next bar begins
-    return ids + left + own, [False] * (len(ids) + len(left)) + mine, left + own
+    told = Told(len(case.grid.programs), 0, start + case.offset, case.first - start)
+    return ids + left + own, [False] * (len(ids) + len(left)) + mine, left + own, told
 
 
 @torch.inference_mode()
@@ -124,19 +127,21 @@ def network_nats(
 ) -> np.ndarray:
     """Nats of what is missing, by case, float64 (n,)."""
     nats = np.zeros(len(cases))
-    context = network.config.context
+    context, places = network.config.context, PlaceReader(tokenizer)
     rows = [sequence(tokenizer, case, context, Labels(), look_ahead) for case in cases]
     order = sorted(range(len(cases)), key=lambda i: len(rows[i][0]))
     network.eval()
     for at in range(0, len(order), batch_size):
         batch = order[at : at + batch_size]
         width = min(max(len(rows[i][0]) for i in batch), context + 1)
-        ids, scored = torch.zeros(len(batch), width, dtype=torch.long), torch.zeros(len(batch), width)
+        placed = torch.zeros(len(batch), width, WIDTH, dtype=torch.int32)
+        scored = torch.zeros(len(batch), width)
         for row, i in enumerate(batch):
-            length = min(len(rows[i][0]), width)
-            ids[row, :length] = torch.tensor(rows[i][0][:length])
-            scored[row, :length] = torch.tensor(rows[i][1][:length], dtype=torch.float32)
-        losses = F.cross_entropy(network(ids[:, :-1]).float().transpose(1, 2), ids[:, 1:], reduction="none")
+            ids, mine, _, told = rows[i]
+            length = min(len(ids), width)
+            placed[row, :length] = torch.from_numpy(places.read(np.array(ids), told)[:length])
+            scored[row, :length] = torch.tensor(mine[:length], dtype=torch.float32)
+        losses = token_nats(network, placed)
         nats[batch] = (losses * scored[:, 1:]).sum(dim=1).double().numpy()
     return nats
 
@@ -148,7 +153,7 @@ def ngram_nats(
     before each missing one."""
     nats = []
     for case in cases:
-        ids, scored, music = sequence(tokenizer, case, context, Labels(), look_ahead=False)
+        ids, scored, music, _ = sequence(tokenizer, case, context, Labels(), look_ahead=False)
         nats.append(
             float(ngram.nats(np.array(music, dtype=np.uint16))[scored[len(ids) - len(music) :]].sum())
         )

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.network import fused
+from models.tokens.place import COPIES, ENTRIES
 
 EPSILON = 1e-6  # of the norms
+PLACE_SCALE = 0.005  # of the entries of places at the start: some thirty of them are summed
 
 
 @dataclass(frozen=True)
@@ -193,12 +195,15 @@ class Trunk(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocabulary, config.width)
+        self.embed_places = nn.Embedding(ENTRIES, config.width)
+        self.copies = nn.ModuleList(nn.Linear(config.width, config.width, bias=False) for _ in range(COPIES))
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.norm = Norm(config.width)
 
 
 class Network(nn.Module):
-    """Token ids (B, T) in, logits (B, T, V) out; the output matrix is the embedding."""
+    """Tokens with their places (B, T, 1 + COPIES + F) in (models/tokens/place.py), logits (B, T, V) out; the
+    output matrix is the embedding of tokens."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -218,37 +223,58 @@ class Network(nn.Module):
         if isinstance(module, (Attention, FeedForward)):
             writer = module.o_proj if isinstance(module, Attention) else module.down_proj
             nn.init.normal_(writer.weight, std=0.02 / (2 * self.config.layers) ** 0.5)
+        if isinstance(module, Trunk):
+            nn.init.normal_(module.embed_places.weight, std=PLACE_SCALE)
+            for copy in module.copies:
+                nn.init.zeros_(copy.weight)  # type: ignore[arg-type]
 
     @property
     def device(self) -> torch.device:
         return self.cos.device
 
-    def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
-        """Last hidden states (B, T, D). With a cache, `ids` follow the tokens already in it."""
+    def embed(self, placed: Tensor) -> Tensor:
+        """Tokens with their places (.., 1 + COPIES + F) to what the layers read, (.., D)."""
+        trunk, flat = self.model, placed.flatten(0, -2).long()
+        x = trunk.embed_tokens(flat[:, 0])
+        for i, copy in enumerate(trunk.copies):
+            told = flat[:, 1 + i]
+            x = x + copy(trunk.embed_tokens(told) * (told > 0)[:, None])
+        entries = flat[:, 1 + COPIES :]
+        if torch.is_grad_enabled():
+            several = torch.zeros(len(flat), ENTRIES, dtype=fused.working_type(x), device=x.device)
+            several.scatter_(1, entries, 1.0)
+            several[:, 0] = 0.0
+            x = x + several @ trunk.embed_places.weight.to(several.dtype)
+        else:
+            x = x + F.embedding_bag(entries, trunk.embed_places.weight, mode="sum", padding_idx=0)
+        return x.view(*placed.shape[:-1], -1)
+
+    def hidden(self, placed: Tensor, cache: KVCache | None = None) -> Tensor:
+        """Last hidden states (B, T, D). With a cache, `placed` follow the tokens already in it."""
         start = cache.length if cache is not None else 0
-        T = ids.shape[1]
+        T = placed.shape[1]
         mask = None
         if start > 0 and T > 1:
-            at = torch.arange(start + T, device=ids.device)
+            at = torch.arange(start + T, device=placed.device)
             mask = at <= at[start:, None]
         cos, sin = self.cos[start : start + T], self.sin[start : start + T]
-        x = self.model.embed_tokens(ids)  # (B, T, D)
+        x = self.embed(placed)  # (B, T, D)
         for i, layer in enumerate(self.model.layers):
             x = layer(x, cos, sin, mask, cache.store[i] if cache is not None else None, start)
         if cache is not None:
             cache.length += T
         return self.model.norm(x)
 
-    def states(self, ids: Tensor, depths: Sequence[int]) -> list[Tensor]:
+    def states(self, placed: Tensor, depths: Sequence[int]) -> list[Tensor]:
         """Hidden states (B, T, D) after so many layers each; after the last with the final norm."""
-        T = ids.shape[1]
-        x, found = self.model.embed_tokens(ids), dict[int, Tensor]()
+        T = placed.shape[1]
+        x, found = self.embed(placed), dict[int, Tensor]()
         for i, layer in enumerate(self.model.layers, start=1):
             x = layer(x, self.cos[:T], self.sin[:T], None, None, 0)
             found[i] = self.model.norm(x) if i == len(self.model.layers) else x
         return [found[depth] for depth in depths]
 
-    def hidden_of_rows(self, ids: Tensor, store: Tensor, rows: Tensor, lengths: Tensor) -> Tensor:
+    def hidden_of_rows(self, placed: Tensor, store: Tensor, rows: Tensor, lengths: Tensor) -> Tensor:
         """Last hidden states (B, D) of one token for each of `rows` (B,) of a store of caches, which hold
         `lengths` (B,) tokens each."""
         longest = int(lengths.max()) + 1
@@ -256,7 +282,7 @@ class Network(nn.Module):
             :, None, None
         ]  # (B, 1, 1, longest)
         cos, sin = self.cos[lengths][:, None, None], self.sin[lengths][:, None, None]  # (B, 1, 1, E)
-        x = self.model.embed_tokens(ids)[:, None]  # (B, 1, D)
+        x = self.embed(placed)[:, None]  # (B, 1, D)
         for i, layer in enumerate(self.model.layers):
             assert isinstance(layer, Layer)
             x = layer.step(x, cos, sin, mask, store[i], rows, lengths)
@@ -266,12 +292,13 @@ class Network(nn.Module):
         """(.., D) to (.., V)."""
         return F.linear(hidden, self.model.embed_tokens.weight)
 
-    def forward(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
-        return self.logits(self.hidden(ids, cache))
+    def forward(self, placed: Tensor, cache: KVCache | None = None) -> Tensor:
+        return self.logits(self.hidden(placed, cache))
 
-    def loss(self, ids: Tensor, targets: Tensor, ignored: int = -100) -> Tensor:
-        """Mean nats of the targets (B, T) that are not `ignored`, each read at the id (B, T) before it."""
-        hidden = self.hidden(ids).flatten(0, 1)
+    def loss(self, placed: Tensor, targets: Tensor, ignored: int = -100) -> Tensor:
+        """Mean nats of the targets (B, T) that are not `ignored`, each read at the token before it, `placed`
+        (B, T, 1 + COPIES + F)."""
+        hidden = self.hidden(placed).flatten(0, 1)
         matrix = self.model.embed_tokens.weight
         kind = fused.working_type(hidden)
         return fused.CrossEntropy.apply(hidden.to(kind), matrix.to(kind), targets.flatten(), ignored)

@@ -1,4 +1,10 @@
-"""The network for engines that serve Hugging Face checkpoints: it is a LlamaForCausalLM, tensor by tensor."""
+"""The network for engines that serve Hugging Face checkpoints: its layers are a LlamaForCausalLM, tensor by
+tensor.
+
+What such a checkpoint has no room for is what places say (models/tokens/place.py): those tables go into a
+file of their own. An engine that takes embedded inputs and is given `Network.embed(..)` scores as this
+network does; one that is given token ids alone writes without knowing where it is, and much worse.
+"""
 
 import json
 from pathlib import Path
@@ -35,16 +41,30 @@ def llama_config(config: NetworkConfig, eos_id: int, pad_id: int) -> dict[str, A
     }
 
 
+PLACES = ("model.embed_places.", "model.copies.")  # what a LlamaForCausalLM lacks
+LEFT_OUT = """# What this checkpoint leaves out
+
+`model.safetensors` holds the layers and the token table of the network as a LlamaForCausalLM. The network
+also adds to every token what its place says (the beat, what sounds in the other tracks, the bars that are
+left, chords): the tables are in `places.safetensors`, and ostinato's `models.network.decoder.Network.embed`
+applies them. Give its output as `inputs_embeds` and the logits are those of ostinato. With token ids alone
+the checkpoint loads and runs, but it does not know where in the music it is: do not judge the model by that.
+"""
+
+
 def export(network: Network, tokenizer: CellTokenizer, folder: Path) -> list[Path]:
-    """Write model.safetensors, config.json, generation_config.json, tokenizer.json (miditok's) and
-    vocab.json; returns the files."""
+    """Write model.safetensors, places.safetensors, config.json, generation_config.json, tokenizer.json
+    (miditok's), vocab.json and a README that says what is left out; returns the files."""
     folder.mkdir(parents=True, exist_ok=True)
     pad = int(tokenizer.vocab["PAD_None"])
     config = llama_config(network.config, tokenizer.eos_id, pad) | {"dtype": "float32"}
     weights = {
         name: value.detach().to(torch.float32).contiguous() for name, value in network.state_dict().items()
     }
+    places = {name: weights.pop(name) for name in list(weights) if name.startswith(PLACES)}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(places, folder / "places.safetensors", metadata={"format": "pt"})
+    (folder / "README.md").write_text(LEFT_OUT)
     for name, content in (
         ("config.json", config),
         (

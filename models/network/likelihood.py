@@ -10,17 +10,21 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.network.decoder import Network
+from models.tokens.asking import told_of
 from models.tokens.labels import Labels
+from models.tokens.place import WIDTH, Told
+from models.tokens.place_cells import PROGRAM
+from models.tokens.place_reader import PlaceReader
 from models.tokens.tokenizer import CellTokenizer
 
 
 @dataclass(frozen=True)
 class Window:
-    """Part of a piece as the network sees it: `ids` with a prefix; tokens from `first` on are scored into the
-    piece at `target`."""
+    """Part of a piece as the network sees it: tokens with a prefix and their places (n, WIDTH); those from
+    `first` on are scored into the piece at `target`."""
 
     piece: int
-    ids: np.ndarray
+    placed: np.ndarray
     first: int
     target: int
 
@@ -31,25 +35,24 @@ def windows_of(
     bar_starts: np.ndarray,
     labels: Labels,
     tokenizer: CellTokenizer,
+    places: PlaceReader,
     context: int,
 ) -> list[Window]:
     """Cut one piece: each window after the first starts at a bar about half a context before the first token
     it scores."""
     windows: list[Window] = []
-    scored, start = 0, 0
+    scored, start, B = 0, 0, len(bar_starts)
+    first_bar = body[: bar_starts[1] if B > 1 else len(body)].astype(np.int64)
+    tracks = int((places.kinds.kind[first_bar] == PROGRAM).sum())
     while scored < len(body):
-        left = len(bar_starts) - int(np.searchsorted(bar_starts, start))
+        first = int(np.searchsorted(bar_starts, start))
+        left = B - first
         asked = left if labels.bars and left <= tokenizer.max_bars_control else 0
         prefix = tokenizer.prefix(replace(labels, bars=asked, excerpt=start > 0))
         stop = min(len(body), start + context + 1 - len(prefix))
-        windows.append(
-            Window(
-                piece,
-                np.concatenate([np.array(prefix), body[start:stop]]).astype(np.int64),
-                len(prefix) + scored - start,
-                scored,
-            )
-        )
+        ids = np.concatenate([np.array(prefix), body[start:stop]]).astype(np.int64)
+        told = told_of(Told(tracks, left if labels.bars else 0, first), labels)
+        windows.append(Window(piece, places.read(ids, told), len(prefix) + scored - start, scored))
         scored = stop
         bar = int(np.searchsorted(bar_starts, scored - context // 2, side="left"))
         start = int(bar_starts[min(bar, len(bar_starts) - 1)])
@@ -58,9 +61,11 @@ def windows_of(
     return windows
 
 
-def token_nats(network: Network, ids: Tensor) -> Tensor:
-    """Nats of each token after the first: (B, T) to float32 (B, T - 1), on the device of the network."""
-    return F.cross_entropy(network(ids[:, :-1]).float().transpose(1, 2), ids[:, 1:], reduction="none")
+def token_nats(network: Network, placed: Tensor) -> Tensor:
+    """Nats of each token after the first: tokens with their places (B, T, WIDTH) to float32 (B, T - 1), on
+    the device of the network."""
+    logits = network(placed[:, :-1]).float().transpose(1, 2)
+    return F.cross_entropy(logits, placed[:, 1:, 0].long(), reduction="none")
 
 
 @torch.inference_mode()
@@ -75,23 +80,23 @@ def piece_nats(
     None: no controls at all."""
     context = network.config.context
     jobs: list[Window] = []
+    places = PlaceReader(tokenizer)
     for i, (body, bar_starts) in enumerate(pieces):
-        jobs += windows_of(
-            i, np.asarray(body), bar_starts, labels[i] if labels else Labels(), tokenizer, context
-        )
+        asked = labels[i] if labels else Labels()
+        jobs += windows_of(i, np.asarray(body), bar_starts, asked, tokenizer, places, context)
     nats = [np.zeros(len(body), dtype=np.float32) for body, _ in pieces]
-    jobs.sort(key=lambda window: len(window.ids))
+    jobs.sort(key=lambda window: len(window.placed))
     network.eval()
     while jobs:
-        count = max(batch_tokens // len(jobs[-1].ids), 1)
+        count = max(batch_tokens // len(jobs[-1].placed), 1)
         batch, jobs = jobs[-count:], jobs[:-count]
-        width = max(len(window.ids) for window in batch)
-        ids = np.zeros((len(batch), width), dtype=np.int64)
+        width = max(len(window.placed) for window in batch)
+        rows = np.zeros((len(batch), width, WIDTH), dtype=np.int32)
         for row, window in enumerate(batch):
-            ids[row, : len(window.ids)] = window.ids
-        losses = token_nats(network, torch.from_numpy(ids).to(network.device)).cpu()
+            rows[row, : len(window.placed)] = window.placed
+        losses = token_nats(network, torch.from_numpy(rows).to(network.device)).cpu()
         for row, window in enumerate(batch):
-            scored = losses[row, window.first - 1 : len(window.ids) - 1].numpy()
+            scored = losses[row, window.first - 1 : len(window.placed) - 1].numpy()
             nats[window.piece][window.target : window.target + len(scored)] = scored
     return nats
 

@@ -27,8 +27,10 @@ class LowRank(nn.Module):
 
 
 def add_low_rank(network: Network, rank: int, scale: float = 2.0) -> None:
-    """Freeze a network but for norms and embedding rows, and put a LowRank in the place of every linear
-    layer."""
+    """Freeze a network but for norms and the rows of its tokens, and put a LowRank in the place of every
+    linear layer."""
+    for part in (network.model.embed_places, network.model.copies):
+        part.requires_grad_(False)
     for parameter in network.model.layers.parameters():
         parameter.requires_grad_(parameter.ndim == 1)
     for layer in network.model.layers:

@@ -121,9 +121,9 @@ class Training(pl.LightningModule):
         optimizer.scale_rates(learning_rate_factor(self.progress, self._warmup))
 
     def loss(self, rows: Tensor, scored: Tensor) -> Tensor:
-        """Mean nats of the scored tokens of rows (B, T + 1)."""
+        """Mean nats of the scored tokens of rows (B, T + 1, WIDTH), tokens with their places."""
         # all shapes stay the same: oneDNN makes a kernel for each new one
-        targets = torch.where(scored[:, 1:], rows[:, 1:], IGNORED)
+        targets = torch.where(scored[:, 1:], rows[:, 1:, 0].long(), IGNORED)
         return self.network.loss(rows[:, :-1], targets, IGNORED)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
@@ -133,7 +133,7 @@ class Training(pl.LightningModule):
         ):  # ranks hold unlike counts of scored tokens; DDP's mean of these is the mean over all tokens
             counted = batch[1][:, 1:].sum()
             loss = loss * counted * world / self.trainer.strategy.reduce(counted.clone(), reduce_op="sum")
-        tokens = batch[0][:, 1:].numel() * world * (batch_idx + 1)
+        tokens = batch[1][:, 1:].numel() * world * (batch_idx + 1)
         self.log("train_loss", loss, prog_bar=True, sync_dist=world > 1)
         self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
         self.log("tokens_per_s", tokens / max(time.monotonic() - self._epoch_start, 1e-9), prog_bar=True)

@@ -1,12 +1,13 @@
 """A tokenizer from what the train split holds, and one read again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from miditok import TokenizerConfig
 
 from models.tokens.tokenizer import CellTokenizer
 from music.score.errors import UnreadableScore
+from music.score.parts import Part
 
 
 def train_tokenizer(
@@ -20,8 +21,10 @@ def train_tokenizer(
     velocity: int,
     max_note_quarters: int,
     max_bars_control: int,
+    parts: Mapping[int, Part] | None = None,
 ) -> CellTokenizer:
-    """A tokenizer whose metres, programs and labels are those of the train split."""
+    """A tokenizer whose metres, programs and labels are those of the train split; `parts`: what each program
+    keeps to there."""
     if not metres or not programs:
         raise UnreadableScore(
             "no metre or no program in the train split: there is nothing to learn a vocabulary from"
@@ -37,6 +40,10 @@ def train_tokenizer(
         velocity=velocity,
         metres=list(metres),
         programs=[int(p) for p in programs],
+        parts=[
+            [int(program), part.low, part.high, part.one_line, part.notes]
+            for program, part in sorted((parts or {}).items())
+        ],
         styles=list(styles),
         rhythms=list(rhythms),
         tempos=list(tempos),

@@ -125,9 +125,11 @@ def left_start(grid: Grid, bar: int, budget: int) -> int:
     return start
 
 
-def prompt(tokenizer: CellTokenizer, grid: Grid, bar: int, labels: Labels, context: int) -> list[int]:
-    """What the network reads before it fills from `bar` on: all cells of earlier bars are there, later ones
-    may be missing.
+def prompt(
+    tokenizer: CellTokenizer, grid: Grid, bar: int, labels: Labels, context: int
+) -> tuple[list[int], int]:
+    """What the network reads before it fills from `bar` on, and the first bar that is shown whole before it:
+    all cells of earlier bars are there, later ones may be missing.
 
     `labels.bars` counts the bars of the whole score (0: not told); the token tells those from the first bar
     shown on.
@@ -142,7 +144,8 @@ def prompt(tokenizer: CellTokenizer, grid: Grid, bar: int, labels: Labels, conte
         ]  # one bar of many full tracks may be too much
         ids += [tokenizer.id_of("Part", "Ahead"), *ahead, tokenizer.id_of("Part", "Fill")]
     tail = grid.written(start, bar)
-    return ids + tail[max(len(tail) - max(int(0.8 * context) - len(ids), 0), 0) :]  # the newest stay
+    cut = max(len(tail) - max(int(0.8 * context) - len(ids), 0), 0)  # the newest stay
+    return ids + tail[cut:], start + sum(tokenizer.is_bar(token) for token in tail[:cut])
 
 
 def begin(tokenizer: CellTokenizer, labels: Labels, start: int) -> list[int]:

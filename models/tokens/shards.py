@@ -26,6 +26,7 @@ class ShardWriter:
         self._starts, self._bars, self._records = [0], [np.zeros(0, dtype=np.int64)], list[dict[str, Any]]()
         self._bar_counts: list[int] = []
         self._statistics = [np.zeros((0, len(STATISTICS)), dtype=np.int32)]
+        self._places, self._chords = ([np.zeros((0, 4), dtype=np.int16)], [np.zeros((0, 5), dtype=np.int32)])
         self._file = (folder / f"{split}.bin").open("wb")
         self.notes = 0
 
@@ -37,9 +38,19 @@ class ShardWriter:
     def tokens(self) -> int:
         return self._starts[-1]
 
-    def add(self, ids: np.ndarray, bar_starts: np.ndarray, statistics: np.ndarray, **record: Any) -> None:
-        """Append one piece: tokens, index of its Bar tokens, `cell_statistics` of its score; `record` has the
-        fields of COLUMNS."""
+    def add(
+        self,
+        ids: np.ndarray,
+        bar_starts: np.ndarray,
+        statistics: np.ndarray,
+        places: np.ndarray,
+        chords: np.ndarray,
+        **record: Any,
+    ) -> None:
+        """Append one piece: tokens, index of its Bar tokens, `cell_statistics`, `bar_places` and `chords_of`
+        its score; `record` has the fields of COLUMNS."""
+        self._places.append(places)
+        self._chords.append(chords)
         self._statistics.append(statistics.reshape(-1, len(STATISTICS)))
         self._file.write(ids.astype(np.uint16).tobytes())
         self._starts.append(self._starts[-1] + len(ids))
@@ -64,6 +75,9 @@ class ShardWriter:
                 bar_index=bar_index,
                 statistics=np.concatenate(self._statistics),
                 cell_index=np.cumsum([len(cells) for cells in self._statistics]),
+                places=np.concatenate(self._places).astype(np.int16),
+                chords=np.concatenate(self._chords).astype(np.int32),
+                chord_index=np.cumsum([len(chords) for chords in self._chords]),
             )
             (self._folder / f"{self._split}.json").write_text(json.dumps(self._records))
 
@@ -77,6 +91,8 @@ class Shard:
         with np.load(folder / f"{split}.npz") as index:
             self.starts, self._bars, self._bar_index = index["starts"], index["bars"], index["bar_index"]
             self._statistics, self._cell_index = index["statistics"], index["cell_index"]
+            self._places = index["places"]
+            self._chords, self._chord_index = index["chords"], index["chord_index"]
         self._tokens = np.memmap(folder / f"{split}.bin", dtype=np.uint16, mode="r")
         if len(self._tokens) != self.starts[-1]:
             raise ValueError(
@@ -109,6 +125,14 @@ class Shard:
         return self._statistics[self._cell_index[i] : self._cell_index[i + 1]].reshape(
             len(self.bar_starts(i)), -1, len(STATISTICS)
         )
+
+    def places(self, i: int) -> np.ndarray:
+        """Place of each bar in the form (music/analysis/sections.py), int16 (bars, 4)."""
+        return self._places[self._bar_index[i] : self._bar_index[i + 1]]
+
+    def chords(self, i: int) -> np.ndarray:
+        """Chord of each beat (music/analysis/chords.py), int32 (beats, 5)."""
+        return self._chords[self._chord_index[i] : self._chord_index[i + 1]]
 
 
 def data_digest(folder: Path) -> str:

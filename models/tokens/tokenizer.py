@@ -20,6 +20,7 @@ from music.score.cells import CELL_CONTROLS
 from music.score.form import DEFAULT_TEMPO_QPM, bar_table, bar_ticks, build, note_array
 from music.score.instruments import DRUMS
 from music.score.keys import MODES, key_index
+from music.score.parts import Part
 
 PITCHES = 128
 
@@ -48,6 +49,10 @@ class CellTokenizer(MusicTokenizer):
         self.styles: list[str] = list(extra["styles"])
         self.rhythms: list[str] = list(extra["rhythms"])
         self.tempo_classes: list[str] = list(extra["tempos"])
+        self.parts: dict[int, Part] = {
+            int(program): Part(int(low), int(high), bool(one_line), int(notes))
+            for program, low, high, one_line, notes in extra.get("parts", [])
+        }
         self.max_bars_control: int = extra["max_bars_control"]
         self.max_duration: int = extra["max_duration_ticks"]
         self.bar_lengths = np.array([bar_ticks(n, d, self.ticks_per_quarter) for n, d in self.metres])

@@ -1,37 +1,42 @@
-"""Training windows: rows of `context` + 1 tokens packed from pieces to write and regions to fill, transposed
-and asked for at random.
+"""Training windows: rows of `context` + 1 tokens with their places, packed from pieces to write and regions
+to fill, transposed and asked for at random.
 
 A row is a pure function of (seed, index), so a resumed run sees exactly the rows an unbroken one would have
 seen.
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from models.tokens.asking import Asker, Asking, Cut, transposed
 from models.tokens.augmentation import stretching, transposition
-from models.tokens.labels import CELL_KINDS, Labels, TrackAsk
+from models.tokens.labels import CELL_KINDS
 from models.tokens.layout import (
     AHEAD_SHARE,
     LEFT_SHARE,
     CellAsks,
     Grid,
     ahead_end,
-    begin,
     filled,
     grid_of,
     left_start,
 )
+from models.tokens.place import COPIED, Told
+from models.tokens.place_reader import PlaceReader
 from models.tokens.shards import Shard
 from models.tokens.tokenizer import CellTokenizer
-from music.score.cells import BY_NAME, PER_BAR, control_classes
+from music.score.cells import PER_BAR
+from music.score.parts import Part
 
 SPANS = (1, 2, 2, 4, 4, 4, 8, 8, 16)  # bars of a region, as people ask for them
 LEAST_ROOM = 96  # tokens left in a row below which no region is started
+TRIES = 3  # draws of sections, until some fit into the row
+PREFIX = 16  # tokens of room that controls may take
 
 
 @dataclass(frozen=True)
@@ -54,19 +59,22 @@ class Mixture:
 class Augmentation:
     """How music is varied and what is asked of it.
 
-    transpose: +- semitones. stretch: share of sequences written twice or half as long where the vocabulary
-    allows it. controls: ask for
-    labels and descriptors (fine-tuning) or for nothing (pretraining). unconditioned: share that asks for
-    nothing all the same. most_bars:
-    a piece is left after 4 to so many bars (0: at its end), so that a row holds more beginnings, where
-    controls matter most.
+    transpose: +- semitones, within the compass of the instruments. stretch: share of sequences written twice
+    or half as long where the vocabulary allows it. asking: what is asked (models/tokens/asking.py). ends:
+    share of the pieces to write that run to their real end, from a bar so far before it that every length is
+    met; the others are left after 4 to `most_bars` bars (0: at the end), so that a row holds more beginnings.
+    shortened: share of those at the head of a row that begin and end with the piece and leave out some of the sections between.
+    fresh: share of sequences that are not told how an earlier bar went on, so that music is learned that does
+    not come back.
     """
 
     transpose: int
     stretch: float = 0.0
-    controls: bool = True
-    unconditioned: float = 0.2
+    asking: Asking = field(default_factory=Asking)
+    ends: float = 0.5
     most_bars: int = 0
+    shortened: float = 0.5
+    fresh: float = 0.25
 
 
 def piece_weights(shard: Shard, collection_temperature: float, rare_labels: float) -> np.ndarray:
@@ -95,9 +103,12 @@ def piece_weights(shard: Shard, collection_temperature: float, rare_labels: floa
     return weights / weights.sum()
 
 
+Sequence = tuple[np.ndarray, np.ndarray]  # tokens with their places (n, WIDTH), and which are learned (n,)
+
+
 class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Rows for `[first, first + count)`: tokens int64 (context + 1,), and bool (context + 1,): which of them
-    are learned."""
+    """Rows for `[first, first + count)`: tokens with their places int32 (context + 1, WIDTH), and bool
+    (context + 1,): which of them are learned."""
 
     def __init__(
         self,
@@ -119,76 +130,111 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
             first,
             count,
         )
-        self._tables = {
-            k: transposition(tokenizer, k) for k in range(-augmentation.transpose, augmentation.transpose + 1)
-        }
+        limit = augmentation.transpose
+        self._tables = {k: transposition(tokenizer, k) for k in range(-limit, limit + 1)}
         self._stretches = (
             {factor: stretching(tokenizer, factor) for factor in (-2, 2)} if augmentation.stretch else {}
         )
         self._cumulative = np.cumsum(piece_weights(shard, 1.0, 0.0) if weights is None else weights)
+        self._asker, self._places = Asker(shard, tokenizer, augmentation.asking), PlaceReader(tokenizer)
 
     def __len__(self) -> int:
         return self._count
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         random = np.random.default_rng((self._seed, self._first + index))
-        ids: list[int] = []
-        scored: list[bool] = []
-        while len(ids) <= self._context:
-            more, learned = self._sequence(random, self._context + 1 - len(ids), packed=len(ids) > 0)
-            ids += more
-            scored += learned
-        return torch.tensor(ids[: self._context + 1]), torch.tensor(scored[: self._context + 1])
+        rows: list[np.ndarray] = []
+        marks: list[np.ndarray] = []
+        length = 0
+        while length <= self._context:
+            placed, learned = self._sequence(random, self._context + 1 - length)
+            rows.append(placed)
+            marks.append(learned)
+            length += len(placed)
+        end = self._context + 1
+        return torch.from_numpy(np.concatenate(rows)[:end]), torch.from_numpy(np.concatenate(marks)[:end])
 
-    def _sequence(self, random: np.random.Generator, room: int, packed: bool) -> tuple[list[int], list[bool]]:
+    def _sequence(self, random: np.random.Generator, room: int) -> Sequence:
         """One sequence and what of it is learned."""
-        i = min(
-            int(np.searchsorted(self._cumulative, random.random() * self._cumulative[-1], side="right")),
-            len(self._shard) - 1,
-        )
-        record, limit = self._shard.records[i], self._augmentation.transpose
-        shift = int(random.integers(max(-limit, -record["low"]), min(limit, 127 - record["high"]) + 1))
-        body, factor = self._shard.piece(i), 0
+        where = np.searchsorted(self._cumulative, random.random() * self._cumulative[-1], side="right")
+        i = min(int(where), len(self._shard) - 1)
+        body, factor = np.asarray(self._shard.piece(i)), 0
         if self._stretches and random.random() < self._augmentation.stretch:
             chosen = int(random.choice([-2, 2]))
             stretched = self._stretches[chosen][body]
             if (stretched >= 0).all():
                 body, factor = stretched, chosen
+        shift = self._shift(random, i)
         kind = self._mixture.draw(random)
         if kind == "whole" or room < LEAST_ROOM:
-            ids, scored = self._whole(random, i, body, factor, packed)
+            ids, scored, told = self._whole(random, i, body, factor, room)
         else:
-            ids, scored = self._region(random, i, body, factor, kind)
-        return self._tables[shift][np.array(ids)].tolist(), scored
+            ids, scored, told = self._region(random, i, body, factor, kind)
+        placed = self._places.read(self._tables[shift][np.array(ids[:room])], transposed(told, shift))
+        if random.random() < self._augmentation.fresh:
+            placed[:, list(COPIED)] = 0
+        return placed, np.array(scored[:room], dtype=bool)
+
+    def _shift(self, random: np.random.Generator, i: int) -> int:
+        """Semitones by which a piece is moved: as far as its instruments go, and no farther than it goes
+        itself."""
+        record, limit, t = self._shard.records[i], self._augmentation.transpose, self._tokenizer
+        parts = [t.parts.get(t.programs[p - t.first_id["Program"]]) for p in self._asker.programs(i)]
+        known = [part for part in parts if part is not None] or [Part(0, 127, True)]
+        low = min(*(part.low for part in known), record["low"])
+        high = max(*(part.high for part in known), record["high"])
+        return int(random.integers(max(-limit, low - record["low"]), min(limit, high - record["high"]) + 1))
 
     def _whole(
-        self, random: np.random.Generator, i: int, body: np.ndarray, factor: int, packed: bool
-    ) -> tuple[list[int], list[bool]]:
-        """A piece, or its part from a random bar on."""
-        bars, most = self._shard.bar_starts(i), self._augmentation.most_bars
-        bar = 0 if (packed and not most) or random.random() < 0.25 else int(random.integers(len(bars)))
-        last = min(len(bars), bar + int(random.integers(4, most + 1))) if most else len(bars)
-        labels = self._labels(random, i, (bar, last), None, factor)
-        prefix = begin(self._tokenizer, labels, bar)
-        rest = np.asarray(body[bars[bar] : bars[last] if last < len(bars) else len(body)][: self._context])
-        asks = self._cell_asks(random, i, (bar, last), None, factor)
+        self, random: np.random.Generator, i: int, body: np.ndarray, factor: int, room: int
+    ) -> tuple[list[int], list[bool], Told]:
+        """A piece, or a part of it, to its end or left before."""
+        starts, augmentation = self._shard.bar_starts(i), self._augmentation
+        B = len(starts)
+        stops = np.append(starts[1:], len(body) - 1)
+        ends = random.random() < augmentation.ends
+        if ends:
+            alone = room > self._context  # the first of a row: a whole piece may fit
+            share = augmentation.shortened if alone else 0.0
+            bars = self._bars_to_end(random, i, stops - starts, room - PREFIX, share)
+        else:
+            most = augmentation.most_bars
+            bar = 0 if random.random() < 0.25 else int(random.integers(B))
+            last = min(B, bar + int(random.integers(4, most + 1))) if most else B
+            bars, ends = np.arange(bar, last), last == B
+        cut = Cut(i, bars, 0, B - int(bars[0]) if not ends else len(bars), factor)
+        labels, told = self._asker.ask(random, cut, None)
+        prefix = self._tokenizer.prefix(replace(labels, excerpt=int(bars[0]) > 0))
+        rest = np.concatenate([body[starts[b] : stops[b]] for b in bars.tolist()])
+        rest = np.append(rest, body[-1:]) if ends else rest
+        asks = self._asker.cell_asks(random, cut, None)
         learned = np.ones(len(rest), dtype=bool)
         if asks:
-            rest, learned = self._with_asks(rest, bar, asks)
-        return prefix + rest.tolist(), [False] * len(prefix) + learned.tolist()
+            rest, learned = self._with_asks(rest, asks)
+        return prefix + rest.tolist(), [False] * len(prefix) + learned.tolist(), told
 
-    def _with_asks(self, rest: np.ndarray, bar: int, asks: CellAsks) -> tuple[np.ndarray, np.ndarray]:
-        """Put the tokens of single cells behind their Programs."""
+    def _bars_to_end(
+        self, random: np.random.Generator, i: int, sizes: np.ndarray, room: int, shortened: float
+    ) -> np.ndarray:
+        """Bars of a piece from some bar to its end, as many as a length drawn evenly on a scale of doublings
+        says, and no more than there is room for."""
+        B, most = len(sizes), self._tokenizer.max_bars_control
+        if random.random() < shortened:
+            for _ in range(TRIES):
+                bars = _some_sections(random, self._shard.places(i))
+                if sizes[bars].sum() <= room:
+                    return bars
+        count = int(np.exp(random.uniform(0, np.log(most + 1))))
+        fitting = int((np.cumsum(sizes[::-1]) <= room).sum())
+        return np.arange(B - max(min(count, B, fitting), 1), B)
+
+    def _with_asks(self, rest: np.ndarray, asks: CellAsks) -> tuple[np.ndarray, np.ndarray]:
+        """Put the tokens of single cells, by bar and track of what is shown, behind their Programs."""
         t = self._tokenizer
         block = t.first_id["Program"]
+        is_bar = (rest >= t.first_id["Bar"]) & (rest < t.first_id["Bar"] + t.block_size["Bar"])
         programs = np.flatnonzero((rest >= block) & (rest < block + t.block_size["Program"]))
-        bar_of = (
-            np.cumsum((rest >= t.first_id["Bar"]) & (rest < t.first_id["Bar"] + t.block_size["Bar"]))[
-                programs
-            ]
-            - 1
-            + bar
-        )
+        bar_of = np.cumsum(is_bar)[programs] - 1
         track = np.zeros(len(programs), dtype=np.int64)
         for n in range(1, len(programs)):
             track[n] = track[n - 1] + 1 if bar_of[n] == bar_of[n - 1] else 0
@@ -202,7 +248,7 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def _region(
         self, random: np.random.Generator, i: int, body: np.ndarray, factor: int, kind: str
-    ) -> tuple[list[int], list[bool]]:
+    ) -> tuple[list[int], list[bool], Told]:
         """A region with what is kept around it, as `layout.prompt` shows it when music is filled."""
         starts = self._shard.bar_starts(i)
         first = int(random.integers(len(starts)))
@@ -219,14 +265,12 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
         at = first - low
         end = ahead_end(hidden, at, int(random.uniform(0.3, 1) * AHEAD_SHARE * self._context))
         start = left_start(hidden, at, int(random.uniform(0.3, 1) * LEFT_SHARE * self._context))
-        region = (first, first + bars)
-        prefix = begin(self._tokenizer, self._labels(random, i, region, chosen, factor), start + low)
-        asks = {
-            (b - low, k): value
-            for (b, k), value in self._cell_asks(random, i, region, chosen, factor).items()
-        }
+        cut = Cut(i, np.arange(low + start, first + bars), at - start, len(starts) - low - start, factor)
+        labels, told = self._asker.ask(random, cut, chosen)
+        prefix = self._tokenizer.prefix(replace(labels, excerpt=low + start > 0))
+        asks = {(b + start, k): value for (b, k), value in self._asker.cell_asks(random, cut, chosen).items()}
         ids, scored = self.lay_out(grid, missing, (start, at, at + bars, end), asks)
-        return prefix + ids, [False] * len(prefix) + scored
+        return prefix + ids, [False] * len(prefix) + scored, told
 
     def lay_out(
         self, grid: Grid, missing: np.ndarray, bars: tuple[int, int, int, int], asks: CellAsks
@@ -247,95 +291,10 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
         ids, scored = filled(t, grid, missing, first, last, asks)
         return ahead + left + ids, [False] * len(ahead) + [True] * len(left) + scored
 
-    def _labels(
-        self,
-        random: np.random.Generator,
-        i: int,
-        region: tuple[int, int],
-        chosen: np.ndarray | None,
-        factor: int,
-    ) -> Labels:
-        """What is asked of a region (bars [first, last), `chosen` tracks): labels of the piece and classes of
-        its tracks, some left out."""
-        whole, augmentation = self._shard.labels(i), self._augmentation
-        bars = whole.bars if random.random() < 0.8 else 0
-        if not augmentation.controls or random.random() < augmentation.unconditioned:
-            return Labels(bars=bars)
-        keep = random.random(4) < np.array([0.8, 0.8, 0.95, 0.8])
-        tempo = whole.tempo if keep[3] and not factor else ""
-        return Labels(
-            whole.style if keep[0] else "",
-            whole.rhythm if keep[1] else "",
-            whole.key if keep[2] else "",
-            bars,
-            tempo=tempo,
-            tracks=self._track_asks(random, i, region, chosen, factor),
-        )
 
-    def _track_asks(
-        self,
-        random: np.random.Generator,
-        i: int,
-        region: tuple[int, int],
-        chosen: np.ndarray | None,
-        factor: int,
-    ) -> tuple[TrackAsk, ...]:
-        statistics, t = self._shard.statistics(i), self._tokenizer
-        if random.random() < 0.2:
-            return ()
-        share = random.random() * (
-            random.random() < 0.8
-        )  # people ask for nothing of this, for a little, or for all
-        asks = []
-        starts = self._shard.bar_starts(i)
-        cells = grid_of(t, self._shard.piece(i), starts, 0, 1)
-        for k, program in enumerate(cells.programs):
-            value = t.programs[program - t.first_id["Program"]]
-            told = (
-                self._classes(i, statistics[region[0] : region[1], k], region, factor)
-                if chosen is None or chosen[k]
-                else {}
-            )
-            asks.append(
-                TrackAsk(
-                    value, tuple((name, index) for name, index in told.items() if random.random() < share)
-                )
-            )
-        return tuple(asks)
-
-    def _cell_asks(
-        self,
-        random: np.random.Generator,
-        i: int,
-        region: tuple[int, int],
-        chosen: np.ndarray | None,
-        factor: int,
-    ) -> CellAsks:
-        """Density and polyphony of some single cells, in one sequence of seven."""
-        if not self._augmentation.controls or random.random() > 0.15:
-            return {}
-        statistics, share = self._shard.statistics(i), random.random()
-        asks: CellAsks = {}
-        for b in range(region[0], min(region[1], region[0] + 64)):
-            for k in range(statistics.shape[1]):
-                if (chosen is None or chosen[k]) and random.random() < share:
-                    told = self._classes(i, statistics[b : b + 1, k], (b, b + 1), factor)
-                    asks[b, k] = tuple((name, told.get(name, 0)) for name in PER_BAR)
-        return asks
-
-    def _classes(
-        self, i: int, statistics: np.ndarray, region: tuple[int, int], factor: int
-    ) -> dict[str, int]:
-        """Classes of each control of one track over the bars of a region; {} where it is silent."""
-        t = self._tokenizer
-        tokens = self._shard.piece(i)[self._shard.bar_starts(i)[region[0] : region[1]]].astype(np.int64)
-        length = int(t.bar_lengths[tokens - t.first_id["Bar"]].sum())
-        told = control_classes(statistics, length, t.ticks_per_quarter)
-        if not told or not factor:
-            return told
-        scale = 2.0 if factor > 0 else 0.5
-        sums = statistics[:, :2].sum(axis=0)
-        told["density"] = BY_NAME["density"].class_of(sums[0] * t.ticks_per_quarter / length / scale)
-        told["note_length"] = BY_NAME["note_length"].class_of(sums[1] / sums[0] / t.ticks_per_quarter * scale)
-        del told["syncopation"]  # the beat does not stretch with the notes
-        return told
+def _some_sections(random: np.random.Generator, places: np.ndarray) -> np.ndarray:
+    """Bars of the first and the last section of a piece and of some between."""
+    section = np.cumsum(places[:, 1] == 0) - 1
+    kept = random.random(int(section[-1]) + 1) < 0.5
+    kept[[0, -1]] = True
+    return np.flatnonzero(kept[section])

@@ -178,18 +178,24 @@ def clear_of(new: np.ndarray, kept: np.ndarray) -> np.ndarray:
 
 
 def with_cells(
-    cells: FileCells, region: np.ndarray, new: dict[int, np.ndarray], exact: Sequence[int] = ()
+    cells: FileCells,
+    region: np.ndarray,
+    new: dict[int, np.ndarray],
+    exact: Sequence[int] = (),
+    held: "dict[int, np.ndarray] | None" = None,
 ) -> Score:
     """A copy of the file in which the cells of the region hold `new[track]` (n, 4) and nothing else of the
     file has changed.
 
     exact: tracks whose new notes go in as they are; the others are cut where they would sound together with a
-    kept note of their pitch.
+    kept note of their pitch. held: numbers of notes inside the region that stay, by track.
     """
     score = cells.score.copy()
     for k, notes in new.items():
         old = cells.notes(k)
-        kept = old[~region[cells.bar_of(old[:, 0]), k]]
+        stays = ~region[cells.bar_of(old[:, 0]), k]
+        stays[(held or {}).get(k, [])] = True
+        kept = old[stays]
         put = notes if k in exact else clear_of(notes, kept)
         if k not in exact:  # one that had to wait for a kept note's end may have left its region: it goes
             put = put[region[cells.bar_of(put[:, 0]), k]]

@@ -90,6 +90,14 @@ def estimate_key(pitch_classes: np.ndarray, sharps: int | None = None) -> tuple[
     return f"{TONICS[best % 12]} {MODES[best // 12]}", float(correlations[best])
 
 
+def key_on(pitch_classes: np.ndarray, tonic: int) -> str:
+    """The major or minor key on a tonic 0-11 that fits a pitch-class histogram (12,) better: a piece in minor that
+    ends with a major third is in minor still."""
+    correlations = key_correlations(pitch_classes)
+    mode = int(correlations[12 + tonic] > correlations[tonic])
+    return f"{TONICS[tonic]} {MODES[mode]}"
+
+
 _SCALES = {
     "major": (0, 2, 4, 5, 7, 9, 11),
     "minor": (0, 2, 3, 5, 7, 8, 10, 11),

@@ -17,6 +17,8 @@ def compose(
     key: Annotated[str, typer.Option(help="e.g. 'D major'")] = "",
     metre: Annotated[str, typer.Option(help="e.g. 6/8")] = "",
     bars: Annotated[int, typer.Option(help="how many, 1 to 64", min=1, max=64)] = 16,
+    form: Annotated[str, typer.Option(help="sections, e.g. AABB or 'A:8 B:8 A:4'")] = "",
+    chords: Annotated[str, typer.Option(help="e.g. 'Dm7 | G7 | C F | C'")] = "",
     instrument: Annotated[list[str] | None, typer.Option(help="e.g. fiddle; may be given again")] = None,
     tempo: Annotated[float | None, typer.Option(help="quarters a minute")] = None,
     guidance: Annotated[float, typer.Option(help="above 1 what is asked is pressed harder")] = 1.0,
@@ -37,6 +39,7 @@ def compose(
         bundle = champion_bundle()[1]
         from models.fill.compose import Composition
         from models.fill.compose import compose as written
+        from music.analysis.chords import lead_sheet
 
         asked = Composition(
             style=style,
@@ -44,6 +47,8 @@ def compose(
             key=key,
             metre=metre,
             bars=bars,
+            form=form,
+            chords=chords,
             instruments=list(instrument or ()),
             tempo=tempo,
             guidance=guidance,
@@ -58,4 +63,7 @@ def compose(
             raise StageError(str(error)) from error
         for take, target in zip(takes, targets, strict=True):
             write_bytes(target, take.midi)
-            typer.echo(f"{target}: {take.score.note_num()} notes in {bars} bars, seed {take.seed}")
+            typer.echo(
+                f"{lead_sheet(take.score, key)}\n{target}: {take.score.note_num()} notes in {bars} bars, "
+                f"seed {take.seed}"
+            )

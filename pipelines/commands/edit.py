@@ -28,6 +28,12 @@ def edit(
     note_length: Annotated[float | None, typer.Option(help="quarters")] = None,
     syncopation: Annotated[float | None, typer.Option(help="share of onsets")] = None,
     polyphony: Annotated[float | None, typer.Option(help="notes at once")] = None,
+    chords: Annotated[
+        str, typer.Option(help="from the first bar of the region on, e.g. 'Dm7 | G7 | C'")
+    ] = "",
+    keep: Annotated[
+        str, typer.Option(help="notes of the region that stay, track:number by onset, e.g. 1:3,1:4")
+    ] = "",
     strength: Annotated[
         float | None,
         typer.Option(
@@ -80,6 +86,8 @@ def edit(
             "rhythm": rhythm,
             "key": key,
             "metre": metre,
+            "chords": chords,
+            "keep": _kept(keep),
             "strength": strength,
             "length": length,
             "before": before,
@@ -100,7 +108,7 @@ def edit(
             "guidance": guidance,
             "temperature": temperature,
         }.items()
-        if value not in (None, "", False, [])
+        if value not in (None, "", False, [], ())
     }
     controls = {
         name: value
@@ -162,6 +170,18 @@ def span(text: str) -> tuple[int, int] | None:
     if not first.isdecimal() or not (last or first).isdecimal() or int(first) < 1:
         raise StageError(f"--bars {text}: write bars as 5-8 or 3, counted from 1")
     return int(first) - 1, int(last or first)
+
+
+def _kept(text: str) -> tuple[tuple[int, int], ...]:
+    found = []
+    for part in text.split(",") if text else []:
+        track, _, note = part.strip().partition(":")
+        if not track.isdecimal() or not note.isdecimal() or not int(track) or not int(note):
+            raise typer.BadParameter(
+                f"--keep {text}: write notes as 1:3,1:4, track and number counted from 1"
+            )
+        found.append((int(track) - 1, int(note) - 1))
+    return tuple(found)
 
 
 def _numbers(text: str) -> tuple[int, ...] | None:

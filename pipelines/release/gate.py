@@ -15,7 +15,8 @@ from symusic import Score
 
 from models.bundle import Bundle
 from models.decoding.script import Plan
-from models.fill.fill import FillRequest, empty, fill
+from models.fill.fill import fill
+from models.fill.request import FillRequest, empty
 from models.network.likelihood import piece_nats
 from models.tokens.labels import Labels
 from models.tokens.tokenizer import NotRepresentable

@@ -39,6 +39,9 @@ class TrainingKnobs(Section):
     mixture: Mixture
     transpose: int = Field(ge=0, le=11)
     stretch: float = Field(ge=0, le=1)
+    ends: float = Field(ge=0, le=1)
+    shortened: float = Field(ge=0, le=1)
+    fresh: float = Field(ge=0, le=1)
     collection_temperature: float = Field(ge=0, le=2)
     rare_labels: float = Field(ge=0, le=1)
     validate_every_steps: int = Field(ge=1)
@@ -78,6 +81,8 @@ class Pretrain(TrainingKnobs):
 
 class Finetune(TrainingKnobs):
     unconditioned: float = Field(ge=0, le=1)
+    chords: float = Field(ge=0, le=1)
+    form: float = Field(ge=0, le=1)
     most_bars: int = Field(ge=0)
     collections: tuple[str, ...]
     rehearsal: float = Field(ge=0, le=1)

@@ -9,7 +9,8 @@ import numpy as np
 from symusic import Score
 
 from models.decoding.loop import Decoder
-from models.fill.fill import FillRequest, extended, fill, plan_of
+from models.fill.fill import fill
+from models.fill.request import FillRequest, extended, plan_of
 from models.fill.sampling import Sample
 from models.tokens.labels import Labels
 from models.tokens.shards import Shard

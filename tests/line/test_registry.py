@@ -15,6 +15,7 @@ from models.bundle import BundleError, copy_bundle, digest_of, open_bundle
 from pipelines.release.gate import judge
 from pipelines.running.params import load_params
 from tests.conftest import SHARED, environment, run
+from tests.places import placed_tensor
 from tests.server import served
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("registry")]
@@ -149,11 +150,12 @@ def test_the_champion_is_exported_for_other_engines(tiny_line: Path, tmp_path: P
     transformers = pytest.importorskip("transformers")
     run(tiny_line, "export", str(tmp_path / "hf"), "--format", "hf")
     theirs = transformers.LlamaForCausalLM.from_pretrained(tmp_path / "hf").eval()
-    ids = torch.randint(0, theirs.config.vocab_size, (1, 40))
+    placed = placed_tensor(torch.randint(0, theirs.config.vocab_size, (1, 40)), theirs.config.vocab_size)
+    network = open_bundle(tiny_line / "bundle").network
     with torch.inference_mode():
-        torch.testing.assert_close(
-            theirs(ids).logits, open_bundle(tiny_line / "bundle").network(ids), atol=1e-3, rtol=1e-3
-        )
+        logits = theirs(inputs_embeds=network.embed(placed)).logits
+        torch.testing.assert_close(logits, network(placed), atol=1e-3, rtol=1e-3)
+    assert "inputs_embeds" in (tmp_path / "hf" / "README.md").read_text()
     assert (
         "is not known"
         in run(tiny_line, "export", str(tmp_path / "x"), "--format", "gguf", check=False).stderr

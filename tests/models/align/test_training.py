@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from models.align.rollouts import Take, Writer, padded, several_takes, take_of, unasked
 from models.align.rounds import Pair, leave_one_out, pairs_of, wrong_tokens
 from models.align.training import log_probabilities
-from models.fill.fill import FillRequest, empty, plan_of
+from models.fill.request import FillRequest, empty, plan_of
 from models.network.decoder import Network, sized
 from models.tokens.labels import Labels
 from models.tokens.tokenizer import CellTokenizer
@@ -62,7 +62,7 @@ def test_wrong_notes_are_those_that_would_make_parallels_where_the_network_write
         CONTEXT,
     )
     places, costs = wrong_tokens([take], judged, tokenizer.first_id["Pitch"], len(tokenizer))
-    written = [tokenizer[int(take.ids[at + 1])] for _, at in places.tolist()]
+    written = [tokenizer[int(take.ids[at + 1, 0])] for _, at in places.tolist()]
     costly = {
         name: {tokenizer[int(i)] for i in cost.nonzero()} for name, cost in zip(written, costs, strict=True)
     }
@@ -80,7 +80,7 @@ def test_wrong_notes_are_those_that_would_make_parallels_where_the_network_write
     )
     places, _ = wrong_tokens([other], judged, tokenizer.first_id["Pitch"], len(tokenizer))
     assert other.request.given == (3,) and "Pitch_45" not in [
-        tokenizer[int(other.ids[at + 1])] for _, at in places.tolist()
+        tokenizer[int(other.ids[at + 1, 0])] for _, at in places.tolist()
     ], "what was given is nobody's fault"
 
 
@@ -95,7 +95,7 @@ def test_a_real_opening_says_what_would_be_wrong_at_its_own_notes(tokenizer: Cel
     places, costs = wrong_tokens(
         [real], rewards({"fifths": 1.0, "octaves": 1.0}), tokenizer.first_id["Pitch"], len(tokenizer)
     )
-    written = real.ids[places[:, 1].numpy() + 1]
+    written = real.ids[places[:, 1].numpy() + 1, 0]
     assert len(places) and not any(cost[int(token)] for cost, token in zip(costs, written, strict=True)), (
         "this bass makes no parallels"
     )
@@ -138,8 +138,8 @@ def test_takes_are_moved_to_the_same_tokens_after_a_prompt_that_asks_for_nothing
     free, moved = unasked(takes, ids.shape[1])
     for row, take in enumerate(takes):
         own = np.flatnonzero(take.scored)
-        assert (free[row, moved[row, own]] == ids[row, own]).all()
-        assert len(take.free) <= take.told
+        assert (free[row, moved[row, own], 0] == ids[row, own, 0]).all()
+        assert take.ahead <= 0
 
 
 @pytest.mark.parametrize("method", ["rloo", "dpo"])

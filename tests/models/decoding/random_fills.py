@@ -1,12 +1,10 @@
 """Random scores, regions, controls and locks, and the worst network there is."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from symusic import Score
 
 from models.decoding.locks import Locks
-from models.fill.fill import FillRequest, empty, extended, plan_of
+from models.fill.request import FillRequest, empty, extended, plan_of
 from models.tokens.labels import Labels
 from models.tokens.layout import CellAsks
 from music.score.form import bar_ticks, build, without_overlaps
@@ -27,16 +25,16 @@ class RandomDecoder:
         )
         self.lengths = [0] * slots
 
-    def prefill(self, slot: int, ids: Sequence[int]) -> np.ndarray:
+    def prefill(self, slot: int, placed: np.ndarray) -> np.ndarray:
         self.lengths[slot] = 0
-        return self.extend(slot, ids)
+        return self.extend(slot, placed)
 
-    def extend(self, slot: int, ids: Sequence[int]) -> np.ndarray:
-        self.lengths[slot] += len(ids)
+    def extend(self, slot: int, placed: np.ndarray) -> np.ndarray:
+        self.lengths[slot] += len(placed)
         assert self.lengths[slot] <= self.context, "the cache would overflow"
-        return self.step(np.array([slot]), np.array([0]), 0)[0]
+        return self.step(np.array([slot]), placed[:1], 0)[0]
 
-    def step(self, slots: np.ndarray, tokens: np.ndarray, count: int = 1) -> np.ndarray:
+    def step(self, slots: np.ndarray, placed: np.ndarray, count: int = 1) -> np.ndarray:
         for slot in slots.tolist():
             self.lengths[slot] += count
             assert self.lengths[slot] <= self.context

@@ -9,7 +9,8 @@ from models.decoding.loop import TorchDecoder
 from models.edit.by_rule import RULES, Rule
 from models.edit.edit import LIMITS, NAMES, OPERATIONS, Answer, apply_rule, edit_file, unknown_option
 from models.edit.tasks import Edit
-from models.fill.fill import ContractBroken, fill
+from models.fill.fill import fill
+from models.fill.request import ContractBroken
 from models.judge.style_classifier import Judges, train_labeller
 from models.network.decoder import Network, sized
 from models.tokens.tokenizer import CellTokenizer

@@ -8,7 +8,7 @@ import pytest
 from models.align.parts import Heard
 from models.decoding.script import Plan
 from models.fill.best_of import best, drafts
-from models.fill.fill import FillRequest, empty
+from models.fill.request import FillRequest, empty
 from models.tokens.labels import Labels
 from tests.models.align.test_rewards import rewards, tune
 

@@ -7,13 +7,17 @@ from torch.nn import functional as F
 
 from models.decoding.loop import TorchDecoder
 from models.decoding.script import Plan
-from models.fill.compose import Composition, compose
-from models.fill.fill import FillRequest, empty, fill
+from models.fill.compose import Composition, compose, sounding_as
+from models.fill.fill import fill
+from models.fill.request import FillRequest, empty
 from models.network.decoder import KVCache, Network, NetworkConfig, rotate, sized
 from models.network.likelihood import piece_nats, windows_of
 from models.tokens.labels import Labels
+from models.tokens.place import COPIES, WIDTH
+from models.tokens.place_reader import PlaceReader
 from models.tokens.tokenizer import CellTokenizer, NotRepresentable
 from music.score.form import bar_table, same_notes
+from tests.places import placed_tensor
 
 CONFIG = NetworkConfig(vocabulary=50, context=32, width=32, layers=2, heads=2, feed_forward=48)
 
@@ -31,7 +35,7 @@ def composer(tokenizer: CellTokenizer) -> Network:
 
 
 def test_cached_steps_give_the_logits_of_one_pass(network: Network) -> None:
-    ids = torch.randint(0, 50, (3, 20))
+    ids = placed_tensor(torch.randint(0, 50, (3, 20)), 50)
     cache = KVCache(CONFIG, 3)
     with torch.inference_mode():
         whole = network(ids)
@@ -39,10 +43,23 @@ def test_cached_steps_give_the_logits_of_one_pass(network: Network) -> None:
     torch.testing.assert_close(torch.cat(parts, dim=1), whole, atol=1e-4, rtol=1e-4)
 
 
+def plain_embedding(network: Network, placed: torch.Tensor) -> torch.Tensor:
+    """Rows of the tables one by one, summed."""
+    trunk, placed = network.model, placed.long()
+    x = F.embedding(placed[..., 0], trunk.embed_tokens.weight)
+    for i, copy in enumerate(trunk.copies):
+        told = placed[..., 1 + i]
+        x = x + torch.where((told > 0)[..., None], copy(F.embedding(told, trunk.embed_tokens.weight)), 0.0)
+    for column in range(1 + COPIES, WIDTH):
+        entry = placed[..., column]
+        x = x + torch.where((entry > 0)[..., None], F.embedding(entry, trunk.embed_places.weight), 0.0)
+    return x
+
+
 def plain_loss(network: Network, rows: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Loss by torch's own functions, which the fused ones must equal."""
-    B, T = rows.shape
-    x, c = F.embedding(rows, network.model.embed_tokens.weight), network.config
+    B, T, _ = rows.shape
+    x, c = plain_embedding(network, rows), network.config
     for layer in network.model.layers:
         a, m = layer.self_attn, layer.mlp
         h = F.rms_norm(x, (c.width,), layer.input_layernorm.weight, 1e-6)
@@ -64,7 +81,8 @@ def test_fused_training_step_has_the_loss_and_gradients_of_torch(length: int) ->
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.2)
-    rows, targets = torch.randint(0, 50, (3, length)), torch.randint(0, 50, (3, length))
+    rows = placed_tensor(torch.randint(0, 50, (3, length)), 50)
+    targets = torch.randint(0, 50, (3, length))
     targets[:, ::3] = -100
     found = {}
     for name, loss in (("plain", plain_loss), ("fused", Network.loss)):
@@ -79,7 +97,7 @@ def test_fused_training_step_has_the_loss_and_gradients_of_torch(length: int) ->
 def test_fused_training_step_in_bf16_is_as_near_to_32_bits_as_torch() -> None:
     torch.manual_seed(0)
     network = Network(sized("tiny", vocabulary=100, context=256))
-    rows, targets = torch.randint(0, 100, (4, 256)), torch.randint(0, 100, (4, 256))
+    rows, targets = placed_tensor(torch.randint(0, 100, (4, 256)), 100), torch.randint(0, 100, (4, 256))
 
     def gradient(loss: Callable[..., torch.Tensor], bf16: bool) -> torch.Tensor:
         network.zero_grad()
@@ -97,16 +115,16 @@ def test_fused_training_step_in_bf16_is_as_near_to_32_bits_as_torch() -> None:
 
 def test_targets_that_do_not_count_teach_nothing() -> None:
     network = Network(CONFIG)
-    loss = network.loss(torch.randint(0, 50, (2, 8)), torch.full((2, 8), -100))
+    loss = network.loss(placed_tensor(torch.randint(0, 50, (2, 8)), 50), torch.full((2, 8), -100))
     loss.backward()
     assert loss == 0
     assert all((p.grad == 0).all() for p in network.parameters())
 
 
 def test_no_token_sees_the_future(network: Network) -> None:
-    ids = torch.randint(0, 50, (1, 12))
+    ids = placed_tensor(torch.randint(0, 50, (1, 12)), 50)
     changed = ids.clone()
-    changed[0, 8:] = (changed[0, 8:] + 1) % 50
+    changed[0, 8:, 0] = (changed[0, 8:, 0] + 1) % 50
     with torch.inference_mode():
         torch.testing.assert_close(network(ids)[:, :8], network(changed)[:, :8])
 
@@ -121,9 +139,9 @@ def test_untrained_network_scores_like_a_uniform_guess(tokenizer: CellTokenizer,
 def test_windows_score_every_token_once_and_with_context(tokenizer: CellTokenizer) -> None:
     body, bars = np.arange(400) % 30, np.arange(0, 400, 9)
     covered = np.zeros(400, dtype=int)
-    for window in windows_of(0, body, bars, Labels(), tokenizer, context=96):
-        assert len(window.ids) <= 97
-        scored = window.ids[window.first :]
+    for window in windows_of(0, body, bars, Labels(), tokenizer, PlaceReader(tokenizer), context=96):
+        assert len(window.placed) <= 97
+        scored = window.placed[window.first :, 0]
         assert np.array_equal(scored, body[window.target : window.target + len(scored)])
         covered[window.target : window.target + len(scored)] += 1
         assert window.target == 0 or window.first > 30, (
@@ -159,9 +177,14 @@ def test_exactly_the_asked_bars_metre_and_tracks_past_the_context(
     assert [(t.program, t.is_drum) for t in filled.score.tracks] == [(52, False), (52, False), (0, True)]
 
 
-def test_unknown_instrument_or_metre_names_the_known(tokenizer: CellTokenizer, composer: Network) -> None:
-    with pytest.raises(NotRepresentable, match="known are: 0, 40, 52, -1"):
-        compose(TorchDecoder(composer), tokenizer, Composition(instruments=["flute"]))
+def test_an_instrument_is_written_as_for_another_a_metre_or_a_word_is_not(
+    tokenizer: CellTokenizer, composer: Network
+) -> None:
+    asked = Composition(bars=1, instruments=["flute"])
+    assert compose(TorchDecoder(composer), tokenizer, asked)[0].score.tracks[0].program == 73
+    assert "does not know Flute (track 1)" in sounding_as(tokenizer, asked)[1][0]
+    with pytest.raises(NotRepresentable, match="known are: "):
+        compose(TorchDecoder(composer), tokenizer, Composition(metre="7/16"))
     with pytest.raises(ValueError, match="unknown instrument 'kazoo'"):
         compose(TorchDecoder(composer), tokenizer, Composition(instruments=["kazoo"]))
 

@@ -9,6 +9,7 @@ import torch
 
 from models.network.decoder import KVCache, Network, sized
 from models.network.likelihood import token_nats
+from models.tokens.place import WIDTH
 
 CONFIG = sized("tiny", vocabulary=50, context=32)
 
@@ -22,8 +23,12 @@ def ids(*shape: int) -> torch.Tensor:
     return torch.zeros(*shape, dtype=torch.long, device="meta")
 
 
+def placed(*shape: int) -> torch.Tensor:
+    return torch.zeros(*shape, WIDTH, dtype=torch.int32, device="meta")
+
+
 def test_a_training_step_stays_on_its_device(network: Network) -> None:
-    loss = network.loss(ids(2, 16), ids(2, 16))
+    loss = network.loss(placed(2, 16), ids(2, 16))
     loss.backward()
     assert loss.device == network.device
     assert {p.grad.device.type for p in network.parameters() if p.grad is not None} == {"meta"}
@@ -31,11 +36,11 @@ def test_a_training_step_stays_on_its_device(network: Network) -> None:
 
 def test_validation_stays_on_its_device(network: Network) -> None:
     with torch.inference_mode():
-        assert token_nats(network.eval(), ids(3, 17)).device.type == "meta"
+        assert token_nats(network.eval(), placed(3, 17)).device.type == "meta"
 
 
 def test_caches_and_masks_are_made_where_the_network_is(network: Network) -> None:
     cache = KVCache(CONFIG, 2, device=network.device)
     with torch.inference_mode():
-        network.hidden(ids(2, 5), cache)
-        assert network.hidden(ids(2, 3), cache).device.type == "meta"
+        network.hidden(placed(2, 5), cache)
+        assert network.hidden(placed(2, 3), cache).device.type == "meta"

@@ -9,6 +9,7 @@ from models.tokens.build import train_tokenizer
 from models.tokens.tokenizer import CellTokenizer
 from models.tokens.vocabulary import EMBEDDING, grown
 from tests.conftest import TPQ
+from tests.places import placed_tensor
 
 CONFIG = NetworkConfig(vocabulary=40, context=32, width=32, layers=2, heads=2, feed_forward=48)
 
@@ -17,7 +18,8 @@ def test_low_rank_starts_as_the_network_learns_little_and_merges_exactly() -> No
     torch.manual_seed(0)
     network = Network(CONFIG)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    ids = torch.randint(0, 40, (2, 12))
+    tokens = torch.randint(0, 40, (2, 12))
+    ids = placed_tensor(tokens, 40)
     plain = network(ids)
     add_low_rank(network, rank=4)
     torch.testing.assert_close(network(ids), plain)
@@ -25,7 +27,7 @@ def test_low_rank_starts_as_the_network_learns_little_and_merges_exactly() -> No
     assert sum(p.numel() for p in learned) < sum(value.numel() for value in before.values()) * 0.6
     optimiser = torch.optim.AdamW(learned, lr=0.01)
     for _ in range(5):
-        F.cross_entropy(network(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten()).backward()
+        F.cross_entropy(network(ids[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten()).backward()
         optimiser.step()
         optimiser.zero_grad()
     again = Network(CONFIG)

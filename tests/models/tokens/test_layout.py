@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from symusic import Score
 
-from models.fill.fill import FillRequest, Region, plan_of
+from models.fill.region import Region
+from models.fill.request import FillRequest, plan_of
 from models.tokens.labels import Labels, TrackAsk
 from models.tokens.layout import filled, grid_of
 from models.tokens.tokenizer import CellTokenizer
@@ -43,7 +44,7 @@ def test_the_example_of_the_documentation_is_what_the_code_writes(tokenizer: Cel
     ).job(512, float("inf"))
     grid = grid_of(tokenizer, *tokenizer.encode_score(score))
     written, scored = filled(tokenizer, grid, missing, 1, 3, {(1, 1): (("density", 1),)})
-    shown = " ".join(tokenizer[token].replace("_None", "") for token in [*job.prompt([]), *written])
+    shown = " ".join(tokenizer[token].replace("_None", "") for token in [*job.prompt([]).ids, *written])
     page = (ROOT / "docs/model.md").read_text().split("Start_Piece", 1)[1].split("\n\n", 1)[0]
     words = [
         word.strip("[]") for word in f"Start_Piece{page}".split() if "_" in word or word in ("MASK", "EOS")
@@ -121,7 +122,7 @@ def test_a_prompt_of_sixteen_full_tracks_fits_and_is_whole(tokenizer: CellTokeni
                 context, float("inf")
             )
             for written in ([], job.script.tokens[:40].tolist(), job.script.tokens.tolist()):
-                words = [tokenizer[token] for token in job.prompt(written)]
+                words = [tokenizer[token] for token in job.prompt(written).ids]
                 assert len(words) < context
                 assert words.count("Part_Fill") == words.count("Part_Ahead")
                 assert not written or words[-1] == tokenizer[written[-1]]
@@ -131,7 +132,8 @@ def test_paths_of_the_page_exist() -> None:
     for path in (
         "models/tokens/layout.py",
         "models/tokens/windows.py",
-        "models/fill/fill.py",
+        "models/fill/region.py",
+        "models/tokens/place.py",
         "music/score/cells.py",
         "docs/decisions/0006-fill-format.md",
         "docs/decisions/0007-decoding.md",

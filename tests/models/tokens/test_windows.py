@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 
+from models.tokens.asking import Asking
 from models.tokens.augmentation import stretching
 from models.tokens.shards import Shard, ShardWriter
 from models.tokens.tokenizer import CellTokenizer
 from models.tokens.windows import Augmentation, Mixture, WindowDataset, piece_weights
+from music.analysis.chords import chords_of
+from music.analysis.sections import bar_places, sections_of
 from music.score.cells import cell_statistics
 from music.score.form import build
 from tests.conftest import TPQ
@@ -38,6 +41,8 @@ def shard(tokenizer: CellTokenizer, tmp_path_factory: pytest.TempPathFactory) ->
                 ids,
                 starts,
                 cell_statistics(score),
+                bar_places(sections_of(score), len(starts)),
+                chords_of(score, "G major"),
                 piece_id=str(i),
                 collection="a" if i else "b",
                 style="chorale",
@@ -61,11 +66,18 @@ def rows(
     **knobs: float,
 ) -> list[tuple[list[str], np.ndarray]]:
     data = WindowDataset(
-        shard, tokenizer, 256, Augmentation(5, controls=controls, **knobs), mixture, 7, first, count
-    )  # type: ignore[arg-type]
+        shard,
+        tokenizer,
+        256,
+        Augmentation(5, asking=Asking(controls), **knobs),  # type: ignore[arg-type]
+        mixture,
+        7,
+        first,
+        count,
+    )
     return [
-        ([tokenizer[int(token)] for token in ids], scored.numpy())
-        for ids, scored in (data[i] for i in range(count))
+        ([tokenizer[int(token)] for token in placed[:, 0]], scored.numpy())
+        for placed, scored in (data[i] for i in range(count))
     ]
 
 
