@@ -33,7 +33,8 @@ FINETUNED, ALIGNED, SEED, DRAFTS = Path("data/finetune"), Path("data/align"), 23
 SHORT = (
     "reward",
     "style named as asked by boosted trees",
-    "cadence",
+    "ending",
+    "close",
     "key",
     "fifths",
     "octaves",

@@ -32,7 +32,7 @@ class BundleError(ValueError):
     """A bundle that cannot be used; the message says what to do."""
 
 
-MANIFEST, FORMAT = "bundle.json", 5
+MANIFEST, FORMAT = "bundle.json", 6
 FILES = (
     "model.safetensors",
     "decoder.onnx",

@@ -3,7 +3,7 @@ the bundle."""
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +15,16 @@ from models.align.report import compare
 from models.align.rewards_file import load_rewards
 from models.align.rollouts import Writer, prompts_like
 from models.bundle import save_melodies, seal
-from models.decoding.loop import Decoder
 from models.decoding.onnx_decoder import OnnxDecoder
 from models.decoding.onnx_graph import build_graph
-from models.fill.sampling import Sample, requests_like, write_samples
-from models.judge.evaluation import (
-    ask_of_cells,
-    decoder_nats,
-    labellers,
-    melodies_of,
-    obedience,
-    originality,
-    structure,
-    write_form_samples,
-    write_unasked,
-)
+from models.fill.sampling import Sample
+from models.judge.controls import earned
+from models.judge.evaluation import decoder_nats, labellers, melodies_of, obedience, originality, structure
 from models.judge.likelihood_table import likelihood
-from models.judge.ngram import NgramDecoder, NgramModel, best_order
+from models.judge.ngram import NgramModel, best_order
 from models.judge.style_classifier import Judges, load_judges, save_judges
 from models.judge.tasks import task_table
+from models.judge.written import Wish, music, write_all_samples
 from models.network.decoder import Network
 from models.network.likelihood import nats_per_note, piece_nats
 from models.tokens.build import load_tokenizer
@@ -46,7 +37,7 @@ from music.score.form import first_bars
 from pipelines.release.lineage import lineage, split_digest, training_report
 from pipelines.release.model_card import write_model_card
 from pipelines.running.files import run_stage, write_json
-from pipelines.running.params import Evaluate, Params, load_params
+from pipelines.running.params import Params, load_params
 from pipelines.running.plots import beside
 from pipelines.running.samples import save_samples
 from pipelines.running.training_run import TOKENS, load_weights
@@ -55,7 +46,6 @@ BEFORE, TRAINED = Path("data/finetune"), Path("data/align")
 METRICS, HEADLINE = Path("reports/metrics.json"), Path("reports/headline.json")
 PLOTS, BUNDLE = Path("reports/evaluate"), Path("bundle")
 MOST_LOST, DECODED_PIECES, DECODED_TOKENS = 0.005, 40, 300  # of 8-bit decoding against fp32
-CONTEXT = 512  # of the n-gram's histories; it looks back by its order only
 
 
 def load_network(folder: Path) -> Network:
@@ -118,40 +108,6 @@ def make_decoder(
         "weights": chosen,
         "eight_bit_lost": round(lost, 6),
         "fp32_nats_per_token": round(nats["fp32"], 5),
-    }
-
-
-def write_all_samples(
-    decoder: Decoder, ngram: NgramModel, tokenizer: CellTokenizer, test: Shard, knobs: Evaluate
-) -> dict[str, Any]:
-    """Samples of the model, the same that also ask for every cell, longer ones for form, and the n-gram's for
-    the same requests; and the openings (with their keys) of the test pieces they are like."""
-    requests, order = requests_like(
-        test,
-        tokenizer,
-        count=knobs.samples,
-        bars=knobs.sample_bars,
-        seed=knobs.seed,
-        temperature=knobs.temperature,
-        top_p=knobs.top_p,
-        guidance=knobs.guidance,
-    )
-    few = max(knobs.samples // 4, 2)
-    base = [replace(request, temperature=1.0, top_p=1.0, guidance=1.0) for request in requests]
-    baseline = NgramDecoder(ngram, tokenizer, knobs.batch_size, CONTEXT)
-    return {
-        "model": write_samples(decoder, tokenizer, requests),
-        "unasked": write_unasked(decoder, tokenizer, requests),
-        "cells": write_samples(
-            decoder, tokenizer, ask_of_cells(requests[:few], order[:few], test, tokenizer)
-        ),
-        "form": write_form_samples(decoder, tokenizer, requests, knobs.form_bars, few),
-        "ngram": write_samples(baseline, tokenizer, base),
-        "ngram_form": write_form_samples(baseline, tokenizer, base, knobs.form_bars, few),
-        "human": [
-            (first_bars(tokenizer.decode_ids(test.piece(i)), knobs.sample_bars), test.records[i]["key"])
-            for i in dict.fromkeys(order)
-        ],
     }
 
 
@@ -225,7 +181,8 @@ def main() -> None:
     graph, metrics["decoder"] = make_decoder(network, tokenizer, shards["valid"], knobs.batch_size)
     decoder = OnnxDecoder(graph, knobs.batch_size, threads=params.machine.threads)
     print(f"decoder: {metrics['decoder']}", flush=True)
-    written = write_all_samples(decoder, ngram, tokenizer, test, knobs)
+    wish = Wish(**{field.name: getattr(knobs, field.name) for field in fields(Wish)})
+    written = write_all_samples(decoder, ngram, tokenizer, test, wish)
     mine: list[Sample] = written["model"]
     openings = [score for score, _ in written["human"]]
     scores = [s.score for s in mine if s.score is not None]
@@ -259,6 +216,9 @@ def main() -> None:
         tokenizer.ticks_per_quarter,
     )
     metrics |= {
+        "controls": written["controls"],
+        "controls_earned": earned(written["controls"], knobs.control_rank, knobs.control_exact),
+        "music": music(written, test, tokenizer),
         "ngram_order": ngram.order,
         "ngram_orders": {str(order): round(nats, 4) for order, nats in sorted(orders.items())},
         "validity": len(scores) / len(mine),

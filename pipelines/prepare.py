@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from symusic import Score
 from tqdm import tqdm
 
-from music.analysis.harmony import final_root
 from music.analysis.descriptors import NAMES, describe, histograms
+from music.analysis.harmony import final_root
 from music.analysis.similarity import groups_of, melody, ngram_codes, similar_pairs
 from music.reading.files import LABELS
 from music.score.errors import UnreadableScore
@@ -126,8 +126,8 @@ def _out_of_bounds(score: Score, raw: Score, params: Prepare) -> str:
 
 
 def _key(label: str, score: Score, raw: Score) -> tuple[str, str]:
-    """(key, where it is from): the label; else of several voices the root of the final chord, which is where a
-    piece comes home; else Krumhansl's estimate within the notated signature if there is one."""
+    """(key, where it is from): the label; else of several voices the root of the final chord, which is where
+    a piece comes home; else Krumhansl's estimate within the notated signature if there is one."""
     if label:
         return label, "label"
     pitch_classes = histograms(score)["pitch_class_histogram"]

@@ -11,7 +11,8 @@ from symusic import Score
 from models.judge.style_classifier import Judges
 from models.tokens.labels import Labels
 from music.analysis.descriptors import describe, histograms
-from music.analysis.endings import cadence, key_margin, metre_profile
+from music.analysis.endings import ends_on_tonic, key_margin, metre_profile
+from music.analysis.harmony import closes, harmony
 from music.analysis.similarity import RunIndex, melody
 from music.analysis.structure import repetition
 from music.analysis.voices import VoiceLeading, voice_leading
@@ -19,7 +20,7 @@ from music.score.cells import cell_statistics, control_classes
 from music.score.form import bar_table
 
 VOICES = 4  # tracks of four-part writing
-LAG = 4  # bars after which phrases come back
+LAG, SECTION = 4, 8  # bars after which phrases and sections come back
 
 
 @dataclass
@@ -135,11 +136,31 @@ PARTS = (
     ),
     Part("metre", "cosine with the metre's onset profile", "Palmer & Krumhansl 1990", "near", _metre),
     Part(
-        "cadence",
-        "share of four signs",
+        "ending",
+        "half for the tonic as last note, half for holding it",
         "music/analysis/endings.py",
+        "share",
+        lambda heard, tools: (
+            float(np.mean(ends_on_tonic(heard.score, heard.labels.key))) if heard.labels.key else None
+        ),
+    ),
+    Part(
+        "close",
+        "half for the tonic chord at the end, half for its dominant before",
+        "music/analysis/harmony.py",
+        "share",
+        lambda heard, tools: (
+            float(np.mean(closes(heard.score, heard.labels.key)))
+            if heard.labels.key and heard.voices
+            else None
+        ),
+    ),
+    Part(
+        "chords",
+        "share of beats that are triads or sevenths",
+        "music/analysis/harmony.py",
         "reach",
-        lambda heard, tools: cadence(heard.score, heard.labels.key) if heard.labels.key else None,
+        lambda heard, tools: harmony(heard.score).chords if heard.voices else None,
     ),
     Part(
         "fifths",
@@ -186,6 +207,13 @@ PARTS = (
         "music/analysis/structure.py",
         "near",
         lambda heard, tools: repetition(heard.score, LAG),
+    ),
+    Part(
+        "sections",
+        f"share of bars as {SECTION} before",
+        "music/analysis/structure.py",
+        "reach",
+        lambda heard, tools: repetition(heard.score, SECTION),
     ),
     Part(
         "rhythm",

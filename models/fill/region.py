@@ -82,7 +82,8 @@ class Region:
             ]
             for b, row in enumerate(self.grid.cells)
         ]
-        begin(self._t, request.labels, 0)  # an unknown label is told here, not on a thread that serves everybody
+        # an unknown label is told here, not on a thread that serves everybody
+        begin(self._t, request.labels, 0)
         script = script_of(
             self._t,
             request.plan,

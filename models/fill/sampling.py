@@ -44,17 +44,20 @@ def requests_like(
     temperature: float,
     top_p: float,
     guidance: float = 1.0,
+    style: str = "",
 ) -> tuple[list[FillRequest], list[int]]:
     """`count` requests with the labels, tracks, controls and opening metre of pieces of a shard, and the
     pieces they are like.
 
     Only pieces of at least `bars` bars are taken, in a seeded order, again from the start where there are too
-    few. The controls asked of each track are those of the opening `bars` bars of the piece.
+    few. The controls asked of each track are those of the opening `bars` bars of the piece. `style`: only
+    pieces of it; nothing where there are none.
     """
     random = np.random.default_rng(seed)
-    able = [i for i in range(len(shard)) if len(shard.bar_starts(i)) >= bars]
+    mine = [i for i, record in enumerate(shard.records) if not style or record["style"] == style]
+    able = [i for i in mine if len(shard.bar_starts(i)) >= bars] or mine
     if not able:
-        able = list(range(len(shard)))
+        return [], []
     order = [int(i) for _ in range(count // len(able) + 1) for i in random.permutation(able)][:count]
     requests = []
     for n, i in enumerate(order):

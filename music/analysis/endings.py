@@ -19,25 +19,17 @@ def key_margin(pitch_classes: np.ndarray, key: str) -> float:
     return float(correlations[asked] - np.delete(correlations, asked).max())
 
 
-def cadence(score: Score, key: str) -> float | None:
-    """Share of four signs of an ending: the last top note on the tonic, the lowest sounding then on the
-    tonic, the last note in the last bar, and at least as long as the median note. None where nothing is
-    pitched."""
-    parts = [note_array(track) for track in score.tracks if not track.is_drum and len(track.notes)]
-    if not parts:
-        return None
+def ends_on_tonic(score: Score, key: str) -> tuple[bool, bool]:
+    """Whether the last note of the first track is the tonic, and whether it is held for a quarter or more and
+    reaches the last bar. Raises ValueError for an unknown key."""
     tonic, _ = key_index(key)
-    notes = np.concatenate(parts)
-    last = notes[notes[:, 0] + notes[:, 1] >= (notes[:, 0] + notes[:, 1]).max()]
-    top = parts[0][-1]  # of the first track: the melody
-    bar = bar_table(score)[-1, 0]
-    signs = (
-        top[2] % 12 == tonic,
-        last[:, 2].min() % 12 == tonic,
-        top[0] >= bar or top[0] + top[1] > bar,
-        top[1] >= np.median(notes[:, 1]),
-    )
-    return float(np.mean(signs))
+    tops = [note_array(track) for track in score.tracks if not track.is_drum and len(track.notes)]
+    if not tops:
+        return False, False
+    onset, duration, pitch = tops[0][-1].tolist()
+    home = pitch % 12 == tonic
+    start = int(bar_table(score)[-1, 0])
+    return home, home and duration >= score.tpq and onset + duration > start
 
 
 def metre_profile(score: Score) -> np.ndarray:

@@ -67,7 +67,8 @@ def closes(score: Score, key: str) -> tuple[bool, bool]:
 
 
 def final_root(score: Score) -> int | None:
-    """Root of the last chord, a triad with its bass on the root; None for music of one line or another ending."""
+    """Root of the last chord, a triad with its bass on the root; None for music of one line or another
+    ending."""
     if len(score.tracks) < VOICES:
         return None
     line = [row for row in chords_of(score)[:, 2:].tolist() if row[0] != NO_CHORD]

@@ -33,6 +33,14 @@ def repetition(score: Score, lag: int) -> float | None:
     return float(np.mean([a == b for a, b in pairs])) if pairs else None
 
 
+def same_bars(score: Score, length: int) -> float:
+    """Share of the second `length` bars that are the same as the first."""
+    contents = bar_contents(score)
+    return float(
+        np.mean([a == b for a, b in zip(contents[:length], contents[length : 2 * length], strict=False)])
+    )
+
+
 def shared_passage(score: Score, other: Score, length: int) -> tuple[int, int] | None:
     """(bar of `score`, bar of `other`), from 1, where the first run of `length` intervals that both melodies
     share starts; None where none does."""

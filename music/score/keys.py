@@ -91,8 +91,8 @@ def estimate_key(pitch_classes: np.ndarray, sharps: int | None = None) -> tuple[
 
 
 def key_on(pitch_classes: np.ndarray, tonic: int) -> str:
-    """The major or minor key on a tonic 0-11 that fits a pitch-class histogram (12,) better: a piece in minor that
-    ends with a major third is in minor still."""
+    """The major or minor key on a tonic 0-11 that fits a pitch-class histogram (12,) better: a piece in minor
+    that ends with a major third is in minor still."""
     correlations = key_correlations(pitch_classes)
     mode = int(correlations[12 + tonic] > correlations[tonic])
     return f"{TONICS[tonic]} {MODES[mode]}"

@@ -115,7 +115,20 @@ def floors(metrics: dict[str, Any], gate: Gate) -> list[Check]:
             gate.min_key_obedience,
         ),
         Check("originality_excess", metrics["originality"]["excess"], "<=", gate.max_originality_excess),
+        *music_floors(metrics, gate),
     ]
+
+
+def music_floors(metrics: dict[str, Any], gate: Gate) -> list[Check]:
+    """How pieces must end, sound together and obey; of kinds of music that the test split has."""
+    mine = metrics["music"]["model"]
+    checks = []
+    if "tonic" in mine["tunes"]:
+        checks.append(Check("ends_on_tonic", mine["tunes"]["tonic"], ">=", gate.min_ends_on_tonic))
+    if mine["chorales"]:
+        checks.append(Check("chords", mine["chorales"]["chords"], ">=", gate.min_chords))
+    checks.append(Check("controls_earned", len(metrics["controls_earned"]), ">=", gate.min_controls))
+    return checks
 
 
 def alignment_floors(table: dict[str, Any], gate: Gate) -> list[Check]:

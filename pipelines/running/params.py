@@ -143,6 +143,9 @@ class Evaluate(Section):
     guidance: float = Field(ge=0, le=10)
     form_bars: int = Field(ge=2)
     fill_regions: int = Field(ge=2)
+    control_samples: int = Field(ge=1)
+    control_rank: float = Field(ge=-1, le=1)
+    control_exact: float = Field(ge=0, le=1)
     prompts: int = Field(ge=4)
     batch_size: int = Field(ge=2)
     ngram_orders: tuple[int, ...] = Field(min_length=1)
@@ -154,6 +157,9 @@ LEAST = {
     "min_below_ngram": 0.1,
     "min_overlap_gain": 0.0,
     "min_key_obedience": 0.4,
+    "min_ends_on_tonic": 0.5,
+    "min_chords": 0.7,
+    "min_controls": 2,
     "min_align_distinct": 0.9,
     "min_align_overlap": -0.05,
     "min_align_reward": 0.0,
@@ -166,6 +172,9 @@ class Gate(Section):
     min_below_ngram: float
     min_overlap_gain: float
     min_key_obedience: float
+    min_ends_on_tonic: float
+    min_chords: float
+    min_controls: int
     max_originality_excess: float
     max_latency_ratio: float
     confidence: float = Field(gt=0, lt=1)

@@ -117,7 +117,7 @@ def test_own_pieces_are_offered_and_removed_while_the_service_runs(
 
 def test_alignment_is_reported_by_part_with_what_it_cost(tiny_line: Path) -> None:
     table = json.loads((tiny_line / "reports/metrics.json").read_text())["alignment"]
-    assert {"style", "key", "cadence", "fifths", "originality"} <= set(table["parts"])
+    assert {"style", "key", "ending", "fifths", "originality"} <= set(table["parts"])
     assert all(
         row["low"] <= row["worth_after"] - row["worth_before"] <= row["high"]
         for row in (*table["parts"].values(), table["kept_out"])
