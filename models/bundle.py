@@ -26,6 +26,7 @@ from models.network.decoder import Network, NetworkConfig
 from models.tokens.build import load_tokenizer
 from models.tokens.tokenizer import CellTokenizer
 from music.analysis.similarity import RunIndex
+from music.score.cells import BY_NAME
 
 
 class BundleError(ValueError):
@@ -33,6 +34,7 @@ class BundleError(ValueError):
 
 
 MANIFEST, FORMAT = "bundle.json", 6
+WITH_PLACES = 6  # the first format whose networks read places
 FILES = (
     "model.safetensors",
     "decoder.onnx",
@@ -105,12 +107,18 @@ class Bundle:
         """Short name for model stores and labels: the first 16 digits of the digest."""
         return self.digest[:16]
 
+    @property
+    def controls(self) -> frozenset[str]:
+        """Controls that this model was found to obey (models/judge/controls.py); others are not offered."""
+        return frozenset(self.evaluation["metrics"].get("controls_earned", BY_NAME))
+
     @cached_property
     def tokenizer(self) -> CellTokenizer:
         return load_tokenizer(self.folder / "tokenizer.json")
 
     @cached_property
     def network(self) -> Network:
+        self._check_places()
         network = Network(NetworkConfig(**self._json("config.json")))
         network.load_state_dict(load_file(self.folder / "model.safetensors"))
         return network.eval()
@@ -118,7 +126,20 @@ class Bundle:
     def decoder(self, slots: int, threads: int | None = None) -> OnnxDecoder:
         """A back end of decoding with room for `slots` sequences; 8-bit where `evaluate` found that good
         enough. threads: default of `decoding_threads`."""
+        self._check_places()
         return OnnxDecoder((self.folder / "decoder.onnx").read_bytes(), slots, threads or decoding_threads())
+
+    def _check_places(self) -> None:
+        """Raises BundleError for a network from before format 6, which knew nothing of musical places."""
+        written = int(self._json(MANIFEST)["format"])
+        if written < WITH_PLACES:
+            raise BundleError(
+                f"bundle {self.tag} has format {written}: its network reads no musical places and cannot be "
+                "run by "
+                "this version. Train again with `ostinato repro`, and promote the first of the new ones "
+                "with "
+                f"--force --reason"
+            )
 
     def decoders(self, slots: int) -> list[OnnxDecoder]:
         """One for each decoding thread, of one thread each, with room for `slots` sequences (or a few more)

@@ -88,6 +88,7 @@ def carry_out(
                 top_p=request.top_p,
                 seed=seed,
             )
+            engine.check_controls(wanted.controls)
             _bounded(wanted, file, request.n)
             answers = edit_file(
                 engine.tokenizer,

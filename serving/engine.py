@@ -21,7 +21,7 @@ from models.judge.scorecard import Judged, judge
 from models.tokens.labels import Labels
 from models.tokens.tokenizer import CellTokenizer, NotRepresentable
 from music.reading.files import read_midi
-from music.score.cells import BY_NAME, cell_statistics, control_classes
+from music.score.cells import BY_NAME, PER_BAR, cell_statistics, control_classes
 from music.score.errors import UnreadableScore
 from music.score.form import Limits, bar_table, normalise, to_midi
 from music.score.instruments import name_of
@@ -94,12 +94,30 @@ class Engine:
             **{
                 control.name: [control.describe_class(i) for i in range(control.classes)]
                 for control in BY_NAME.values()
+                if control.name in self.bundle.controls
             },
         }
+
+    def check_controls(self, *asked: dict[str, float]) -> None:
+        """Raises Refused for a control that this model was not found to obey."""
+        withheld = sorted(
+            {name for values in asked for name in values if name in BY_NAME} - self.bundle.controls
+        )
+        if withheld:
+            raise Refused(
+                f"this model was not found to obey {', '.join(withheld)}, so it is not offered; offered are "
+                f"{', '.join(sorted(self.bundle.controls)) or 'none'} (GET /v1/model has the figures)",
+                "controls",
+            )
 
     def compose(self, asked: Composition) -> tuple[list[Take], list[Judged]]:
         """Takes and their scorecards. Raises Refused, naming what is known; Busy where too many wait."""
         tickets: list[Ticket[Filled]] = []
+        of_bars = [
+            {name: value for name in PER_BAR if (value := getattr(bar, name)) is not None}
+            for bar in asked.bar_controls
+        ]
+        self.check_controls(asked.controls, *asked.track_controls, *of_bars)
         try:
             requests = drafts(requests_of(self.tokenizer, asked), asked.best_of)
             for request in requests:

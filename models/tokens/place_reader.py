@@ -127,9 +127,10 @@ class _Places:
             if start + duration > barline:
                 held.add(track, barline, start + duration, pitch)
             onsets[track, start] = True
+        shown_ahead = int(starts[self._told.before + len(self._ahead.lengths)]) if self._ahead else 0
         for _, track, bar, onset, duration, pitch in self._ahead.notes.tolist() if self._ahead else ():
             start = int(starts[bar]) + onset
-            kept.add(track, start, start + duration, pitch)
+            kept.add(track, start, min(start + duration, shown_ahead), pitch)
             kept_onsets[track, start] = True
         at, x, track, inside = self._at, self._x, self._track, self._inside
         others = np.arange(K)

@@ -1,13 +1,16 @@
 """Random scores, regions, controls and locks, and the worst network there is."""
 
+from dataclasses import replace
+
 import numpy as np
 from symusic import Score
 
 from models.decoding.locks import Locks
+from models.fill.asked import form_places
 from models.fill.request import FillRequest, empty, extended, plan_of
 from models.tokens.labels import Labels
 from models.tokens.layout import CellAsks
-from music.score.form import bar_ticks, build, without_overlaps
+from music.score.form import bar_table, bar_ticks, build, note_array, without_overlaps
 from tests.conftest import METRES, TPQ
 
 C_MAJOR = frozenset([0, 2, 4, 5, 7, 9, 11])
@@ -95,13 +98,40 @@ def random_request(random: np.random.Generator, seed: int) -> FillRequest:
         if random.random() < 0.2
     }
     guidance = 2.0 if random.random() < 0.1 else 1.0
+    locks = random_locks(random, bool(kind > 1))
+    held: tuple[np.ndarray, ...] = ()
+    form, copied = None, ()
+    if not locks.rhythm and not locks.pitches:
+        if random.random() < 0.3:
+            locks = replace(locks, lines=frozenset({0, 2}))
+        if score is not None and kind > 1 and locks == Locks() and random.random() < 0.5:
+            held = some_notes_inside(random, score, missing)
+        if score is None and len(plan.metres) > 1 and random.random() < 0.5:
+            form, copied = form_places(f"A A{random.choice(['', chr(39)])}", len(plan.metres) // 2 * 2)
+            plan = replace(plan, metres=plan.metres[: len(form)])
+            missing, cells = empty(plan), {}
     return FillRequest(
         plan,
         missing,
         Labels(bars=len(plan.metres)),
         seed,
         score,
-        random_locks(random, bool(kind > 1)),
+        locks,
         cells,
         guidance=guidance,
+        form=form,
+        copied=copied,
+        held=held,
     )
+
+
+def some_notes_inside(
+    random: np.random.Generator, score: Score, missing: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """Notes of the cells that are to be filled, some of them, that stay."""
+    starts, found = bar_table(score)[:, 0], []
+    for k, track in enumerate(score.tracks):
+        notes = note_array(track)
+        bar = np.searchsorted(starts, notes[:, 0], side="right") - 1
+        found.append(notes[missing[bar, k] & (random.random(len(notes)) < 0.2)])
+    return tuple(found)

@@ -165,3 +165,43 @@ def test_nucleus_keeps_the_smallest_set_and_only_legal_tokens() -> None:
 def test_an_illegal_token_is_never_drawn_at_the_end_of_the_unit_interval() -> None:
     scores, legal = np.zeros((1, 5)), np.array([[True, True, False, False, False]])
     assert choose(scores, legal, np.array([np.nextafter(1, 0)]), np.ones(1), np.ones(1))[0] in (0, 1)
+
+
+def test_one_line_stays_one_line_and_sections_come_back_note_for_note(tokenizer: CellTokenizer) -> None:
+    random, lines, copies = np.random.default_rng(5), 0, 0
+    for region, outcome in walk(tokenizer, [random_request(random, i) for i in range(600)], 5):
+        if isinstance(outcome, Exception):
+            continue
+        request, score = region.request, region.answer(outcome).score
+        starts = region.starts
+        for k in request.locks.lines & set(range(len(score.tracks))):
+            notes = note_array(score.tracks[k])
+            bar = np.searchsorted(starts, notes[:, 0], side="right") - 1
+            new = notes[request.missing[bar, k]]
+            if request.plan.programs[k] >= 0:
+                assert (new[1:, 0] >= new[:-1, 0] + new[:-1, 1]).all()
+                lines += len(new) > 1
+        for b in request.copied:
+            source = int(request.form[b, 3])  # type: ignore[index]
+            for track in score.tracks:
+                notes = note_array(track)
+                mine, theirs = (
+                    notes[(notes[:, 0] >= starts[x]) & (notes[:, 0] < starts[x + 1])] - [starts[x], 0, 0]
+                    for x in (b, source)
+                )
+                assert np.array_equal(mine, theirs)
+                copies += len(mine) > 0
+    assert lines > 50 and copies > 50
+
+
+def test_notes_that_are_to_stay_are_there_and_others_are_written_round_them(tokenizer: CellTokenizer) -> None:
+    notes = np.array([(0, 12, 60), (12, 12, 62), (24, 12, 64), (36, 12, 65)])
+    score = build([(40, False, notes)], [(0, 4, 4)], TPQ, 80)
+    plan, held = plan_of(score), notes[[1, 3]]
+    for seed in range(20):
+        locks = Locks(lines=frozenset({0} if seed % 2 else ()))
+        request = FillRequest(plan, empty(plan), Labels(), seed, score, locks, held=(held,))
+        ((region, outcome),) = walk(tokenizer, [request], seed)
+        assert not isinstance(outcome, Exception)
+        found = note_array(region.answer(outcome).score.tracks[0])
+        assert {tuple(note) for note in held.tolist()} <= {tuple(note) for note in found.tolist()}
