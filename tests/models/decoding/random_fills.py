@@ -100,7 +100,8 @@ def random_request(random: np.random.Generator, seed: int) -> FillRequest:
     guidance = 2.0 if random.random() < 0.1 else 1.0
     locks = random_locks(random, bool(kind > 1))
     held: tuple[np.ndarray, ...] = ()
-    form, copied = None, ()
+    form: np.ndarray | None = None
+    copied: tuple[int, ...] = ()
     if not locks.rhythm and not locks.pitches:
         if random.random() < 0.3:
             locks = replace(locks, lines=frozenset({0, 2}))

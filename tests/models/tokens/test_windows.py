@@ -1,9 +1,12 @@
 """Training rows: what they hold, what of it is learned, and that nothing leaks."""
 
+from collections import Counter
+from copy import copy
+
 import numpy as np
 import pytest
 
-from models.tokens.asking import Asking
+from models.tokens.asking import Asker, Asking, Cut, transposed
 from models.tokens.augmentation import stretching
 from models.tokens.shards import Shard, ShardWriter
 from models.tokens.tokenizer import CellTokenizer
@@ -12,6 +15,7 @@ from music.analysis.chords import chords_of
 from music.analysis.sections import bar_places, sections_of
 from music.score.cells import cell_statistics
 from music.score.form import build
+from music.score.parts import Part
 from tests.conftest import TPQ
 
 EVERYTHING = Mixture(0.3, 0.3, 0.2, 0.2)
@@ -69,7 +73,7 @@ def rows(
         shard,
         tokenizer,
         256,
-        Augmentation(5, asking=Asking(controls), **knobs),  # type: ignore[arg-type]
+        Augmentation(**{"transpose": 5, "asking": Asking(controls), **knobs}),  # type: ignore[arg-type]
         mixture,
         7,
         first,
@@ -187,3 +191,47 @@ def test_weights_lift_small_collections_and_rare_labels(shard: Shard) -> None:
     assert even[collection == "b"].sum() == pytest.approx(0.5)
     reels = np.array([record["rhythm"] == "reel" for record in shard.records])
     assert rare[reels].sum() > plain[reels].sum()
+
+
+def test_real_ends_are_met_at_every_length_that_is_told(shard: Shard, tokenizer: CellTokenizer) -> None:
+    ends: Counter[int] = Counter()
+    told = 0
+    for words, _ in rows(shard, tokenizer, True, Mixture(1, 0, 0, 0), count=400, most_bars=16, transpose=0):
+        told = 0
+        bars = 0
+        for word in words:
+            if word.startswith("Start_"):
+                told = bars = 0
+            elif word.startswith("Bars_"):
+                told = int(word.split("_")[1])
+            elif word.startswith("Bar_"):
+                bars += 1
+            elif word == "EOS_None" and told:
+                assert bars == told, "a piece that was told to have so many bars ends after them"
+                ends[told] += 1
+    assert set(range(1, 20)) <= set(ends), "of pieces of 20 bars every rest is met"
+    assert sum(ends.values()) > 200
+
+
+def test_pieces_stay_within_the_compass_of_their_instrument(shard: Shard, tokenizer: CellTokenizer) -> None:
+    t = copy(tokenizer)
+    t.parts = {52: Part(50, 81, True)}
+    pitches = [
+        int(word.split("_")[1])
+        for words, _ in rows(shard, t, False, count=40)
+        for word in words
+        if word.startswith("Pitch_")
+    ]
+    assert min(pitches) >= 50 and max(pitches) == 81
+
+
+def test_chords_and_form_are_told_and_moved_with_the_music(shard: Shard, tokenizer: CellTokenizer) -> None:
+    random, asker = np.random.default_rng(0), Asker(shard, tokenizer, Asking(True, 0.0, 1.0, 1.0))
+    cut = Cut(3, np.arange(4, 12), 2, 16, 0)
+    _, told = asker.ask(random, cut, None)
+    assert told.chords is not None and len(told.chords) == 8 * 48
+    assert told.before == 2 and len(told.sections) == len(told.again) == 8
+    moved = transposed(told, 5)
+    sounding = (told.chords[:, 0] >= 0) & (told.chords[:, 0] < 12)
+    assert (moved.chords[sounding, 0] == (told.chords[sounding, 0] + 5) % 12).all()  # type: ignore[index]
+    assert moved.key is None or moved.key[0] == (told.key[0] + 5) % 12  # type: ignore[index]
