@@ -25,7 +25,7 @@ def main() -> None:
     knobs = params.finetune
     tokenizer, shard = load_tokenizer(TOKENS / "tokenizer.json"), Shard(TOKENS, "train")
     config, weights = load_weights(START)
-    drawn = piece_weights(shard, knobs.collection_temperature, knobs.rare_labels)
+    drawn = piece_weights(shard, knobs.collection_temperature, knobs.rare_labels, knobs.often)
     if knobs.collections:
         known = {record["collection"] for record in shard.records}
         unknown = set(knobs.collections) - known

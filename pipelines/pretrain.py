@@ -90,7 +90,7 @@ def main() -> None:
                     fresh=knobs.fresh,
                 ),
                 mixture=Mixture(**knobs.mixture.model_dump()),
-                weights=piece_weights(shard, knobs.collection_temperature, knobs.rare_labels),
+                weights=piece_weights(shard, knobs.collection_temperature, knobs.rare_labels, knobs.often),
             ),
         ),
     )

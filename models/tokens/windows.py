@@ -6,6 +6,7 @@ seen.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -77,12 +78,14 @@ class Augmentation:
     fresh: float = 0.25
 
 
-def piece_weights(shard: Shard, collection_temperature: float, rare_labels: float) -> np.ndarray:
+def piece_weights(
+    shard: Shard, collection_temperature: float, rare_labels: float, often: Mapping[str, float] | None = None
+) -> np.ndarray:
     """How often each piece is drawn, float64 (pieces,), summing to 1.
 
     By its length, so that every token is as likely; times (share of its collection) ** (temperature - 1): 1
     leaves shares as they are, 0 makes collections equal; times the mean of (share of its style, of its
-    rhythm) ** -rare_labels: 0 leaves them, 0.5 lifts rare ones.
+    rhythm) ** -rare_labels: 0 leaves them, 0.5 lifts rare ones; times `often` of its collection.
     """
     weights = shard.lengths.astype(np.float64)
     tokens: Counter[str] = Counter()
@@ -100,6 +103,7 @@ def piece_weights(shard: Shard, collection_temperature: float, rare_labels: floa
                 for r in shard.records
             ]
         )
+    weights *= np.array([(often or {}).get(record["collection"], 1.0) for record in shard.records])
     return weights / weights.sum()
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-QUANTILES = (0.01, 0.99)  # of the lowest and highest notes of parts: what lies outside is rare
+# of the lowest and of the highest notes of parts: an instrument ends the low ones, a player the high ones
+QUANTILES = (0.01, 0.9)
 MOST_OVERLAPPING = (
     0.01  # share of notes that begin before the one before has ended, up to which a part is one line
 )

@@ -44,6 +44,7 @@ class TrainingKnobs(Section):
     fresh: float = Field(ge=0, le=1)
     collection_temperature: float = Field(ge=0, le=2)
     rare_labels: float = Field(ge=0, le=1)
+    often: dict[str, float]
     validate_every_steps: int = Field(ge=1)
     patience: int = Field(ge=1)
     precision: Literal["auto", "bf16-mixed", "32-true"]
