@@ -80,7 +80,7 @@ class Tables:
 
     def catalogue_by(self, project: Projector) -> Catalogue:
         c = self.catalogue
-        return Catalogue(c.items, project(self.blocks), c.owners, c.bars, c.tokens)
+        return Catalogue(c.items, project(self.blocks), c.owners, c.bars, c.tokens, c.words)
 
     def blocks_of(self, scores: Sequence[Score]) -> tuple[np.ndarray, np.ndarray, list[list[Part]]]:
         """Blocks of all passages of scores, the score of each, and the passages."""
@@ -141,6 +141,7 @@ def same_tune(tables: Tables) -> list[dict[str, Any]]:
                 [part.bars for part in parts[n]],
                 100,
                 found.allowed(Filters(), [c.items[row].id]),
+                np.zeros(0, dtype=np.uint16),  # vectors alone are looked at here
             )
             rank.append(next((i + 1 for i, hit in enumerate(hits) if hit.row in others[row]), 10_000))
         for kind, chosen in (

@@ -213,6 +213,7 @@ def synthetic(items: int, width: int) -> Catalogue:
         np.repeat(np.arange(items), 3),
         np.tile(np.array([[0, 8], [8, 16], [16, 24]]), (items, 1)),
         [np.zeros(1, dtype=np.uint16)] * items,
+        [np.arange(i % 97, i % 97 + 300, dtype=np.uint16) for i in range(items)],
         faiss_past=10**9,
     )
 
@@ -240,7 +241,7 @@ def speeds(width: int, large: bool) -> tuple[list[dict[str, Any]], dict[str, Any
 
     def similar(n: int) -> object:
         vectors, bars = catalogue.parts(n * 7)
-        return catalogue.similar(vectors, bars, 10, everything)
+        return catalogue.similar(vectors, bars, 10, everything, catalogue.words[n])
 
     def recommend(n: int) -> object:
         taste = Taste({f"s{int(i)}": 1.0 for i in np.random.default_rng(n).integers(15_000, size=20)})

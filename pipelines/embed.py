@@ -18,6 +18,7 @@ from models.find.catalogue import Catalogue, Item
 from models.find.contrastive import Views, altered, train_head
 from models.find.embedding import Encoder, Part, document_frequencies, hidden_block, parts_of, words_block
 from models.find.probes import draw_map, probes
+from models.find.words_index import words_of
 from models.network.decoder import Network
 from models.network.training import best_precision
 from models.tokens.build import load_tokenizer
@@ -113,7 +114,8 @@ def catalogue_of(
         )
     owners = np.repeat(np.arange(len(kept)), [len(parts[i]) for i in kept])
     bars = np.array([part.bars for i in kept for part in parts[i]], dtype=np.int32).reshape(-1, 2)
-    return Catalogue(items, vectors, owners, bars, [np.asarray(tokens[i]) for i in kept])
+    words = [words_of([part.words for part in parts[i]]) for i in kept]
+    return Catalogue(items, vectors, owners, bars, [np.asarray(tokens[i]) for i in kept], words)
 
 
 def main() -> None:

@@ -17,10 +17,13 @@ from models.fill.request import FillRequest
 from music.analysis.endings import metre_profile
 from music.analysis.voices import COMPASS, parallel_pitches, voice_grid
 from music.score.form import bar_table, note_array
+from music.score.keys import key_index
 
 FEWEST = 12  # real pieces of a style below which all styles are compared with
 TAIL = 0.2  # share at each end of the real values that costs
 SOFT = 5.0  # an error rate so many times the real one halves the worth
+# cost of a last note that is not the tonic: there is one in a piece, of parallels there may be many
+ENDING = 4.0
 STEADY = 1.0  # the least real rate taken, per 1,000
 
 
@@ -97,11 +100,27 @@ class Rewards:
         return found
 
     def faults(self, heard: Heard) -> dict[tuple[int, int], dict[int, float]]:
-        """For notes of four-part writing, (track, index in it), the pitches that would be wrong there and how
-        wrong: 1 for each parallel with a voice above, 1 outside the voice's compass. Empty where no reward
-        asks for any of this."""
-        if heard.voices is None:
-            return {}
+        """For single notes, (track, index in it), the pitches that would be wrong there and how wrong. Of
+        four-part writing 1 for each parallel with a voice above, 1 outside the voice's compass; of the last
+        notes of a piece in a key ENDING for what is not the tonic (in inner voices: its triad). Empty where
+        no reward asks for any of this."""
+        found = self._part_writing(heard) if heard.voices is not None else {}
+        if heard.labels.key and (self.weights.get("ending", 0.0) or self.weights.get("close", 0.0)):
+            tonic, _ = key_index(heard.labels.key)
+            last = len(heard.score.tracks) - 1
+            for k, track in enumerate(heard.score.tracks):
+                if not len(track.notes) or track.is_drum:
+                    continue
+                right = {0} if k in (0, last) else {0, 3, 4, 7}
+                wrong = {pitch: ENDING for pitch in range(128) if (pitch - tonic) % 12 not in right}
+                number = len(track.notes) - 1
+                mine = found.setdefault((k, number), {})
+                found[k, number] = {
+                    pitch: wrong.get(pitch, 0.0) + mine.get(pitch, 0.0) for pitch in {*wrong, *mine}
+                }
+        return found
+
+    def _part_writing(self, heard: Heard) -> dict[tuple[int, int], dict[int, float]]:
         ticks, found = heard.score.tpq // 2, dict[tuple[int, int], dict[int, float]]()
         grid = voice_grid(heard.score, ticks)
         led, placed = (

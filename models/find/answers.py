@@ -60,9 +60,11 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class Query:
-    """Music to compare with: vectors of its passages, their bars, its descriptors and labels."""
+    """Music to compare with: vectors of its passages, their bars, its descriptors and labels, and the
+    distinct buckets of its n-grams."""
 
     vectors: np.ndarray
     bars: list[tuple[int, int]]
     descriptors: dict[str, float]
     labels: dict[str, str]
+    words: np.ndarray

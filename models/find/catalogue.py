@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 
 from models.find.embedding import piece_vector
 from models.find.index import ExactIndex, VectorIndex, make_index
+from models.find.words_index import WordsIndex
 from music.analysis.descriptors import NAMES
 
 LABELS = (
@@ -24,6 +25,7 @@ LABELS = (
     "collection",
     "licence",
 )  # what can be filtered by
+WORDS = 0.5  # weight of shared n-grams: `python -m benchmarks.embedding`
 CANDIDATES = 400  # passages that are looked at for each passage of a query, where the index is not exact
 
 
@@ -75,7 +77,8 @@ class Hit:
 
 class Catalogue:
     """Items with a vector each (N, E), and their passages: vectors (M, E), the item of each (M,), rising, and
-    its bars (M, 2); tokens of each item."""
+    its bars (M, 2); of each item its tokens, and the distinct buckets of its interval n-grams
+    (models/find/words_index.py)."""
 
     def __init__(
         self,
@@ -84,6 +87,7 @@ class Catalogue:
         owners: np.ndarray,
         bars: np.ndarray,
         tokens: Sequence[np.ndarray],
+        words: Sequence[np.ndarray],
         faiss_past: int = 200_000,
     ) -> None:
         if (np.diff(owners) < 0).any() or len(set(owners.tolist())) != len(items):
@@ -95,6 +99,8 @@ class Catalogue:
             bars,
             list(tokens),
         )
+        self.words = list(words)
+        self._words_index = WordsIndex(self.words)
         self.starts = np.searchsorted(owners, np.arange(len(self.items) + 1))
         self.vectors = (
             np.stack(
@@ -146,28 +152,39 @@ class Catalogue:
         return mask
 
     def similar(
-        self, queries: np.ndarray, query_bars: Sequence[tuple[int, int]], k: int, allowed: np.ndarray
+        self,
+        queries: np.ndarray,
+        query_bars: Sequence[tuple[int, int]],
+        k: int,
+        allowed: np.ndarray,
+        words: np.ndarray,
     ) -> list[Hit]:
-        """Items nearest to the passages (Q, E) of a query.
+        """Items nearest to the passages (Q, E) of a query and to its `words`, distinct buckets of n-grams.
 
-        The likeness of an item is the mean of two: over the passages of the query, the cosine of the nearest
-        passage of the item (Khattab & Zaharia 2020 call it late interaction), and the cosine of the two
-        pieces as wholes.
+        The likeness of an item is a mean of three: over the passages of the query, the cosine of the nearest
+        passage of the item (Khattab & Zaharia 2020 call it late interaction), the cosine of the two pieces as
+        wholes, and, with the weight WORDS, the cosine of their rare n-grams: vectors tell kinds of music,
+        n-grams tell tunes.
         """
         if not allowed.any():
             return []
         whole = self.vectors @ piece_vector(queries)  # (N,)
+        shared = self._words_index.likeness(words)
         if isinstance(self._index, ExactIndex):
             every = queries @ self.passages.T  # (Q, M)
             best = np.maximum.reduceat(every, self.starts[:-1], axis=1)  # (Q, N)
-            score = np.where(allowed, (best.mean(axis=0) + whole) / 2, -np.inf)
+            score = (1 - WORDS) * (best.mean(axis=0) + whole) / 2 + WORDS * shared
+            score = np.where(allowed, score, -np.inf)
         else:
             _, rows = self._index.search(queries, CANDIDATES)
-            near = np.unique(self.owners[rows[rows >= 0]])
+            named = np.argpartition(-shared, min(CANDIDATES, len(shared) - 1))[:CANDIDATES]
+            near = np.union1d(self.owners[rows[rows >= 0]], named)
             score = np.full(len(self), -np.inf, dtype=np.float32)
             for row in near[allowed[near]]:
                 mine = queries @ self.passages[self.starts[row] : self.starts[row + 1]].T
-                score[row] = (float(mine.max(axis=1).mean()) + whole[row]) / 2
+                score[row] = (1 - WORDS) * (float(mine.max(axis=1).mean()) + whole[row]) / 2 + WORDS * shared[
+                    row
+                ]
         count = min(k, int(np.isfinite(score).sum()))
         chosen = np.argpartition(-score, count - 1)[:count] if count else np.zeros(0, dtype=np.int64)
         return [
@@ -208,6 +225,8 @@ class Catalogue:
             "bars": self.bars.astype(np.int32),
             "tokens": np.concatenate([*self.tokens, np.zeros(0, dtype=np.uint16)]).astype(np.uint16),
             "starts": np.cumsum([0, *map(len, self.tokens)]).astype(np.int64),
+            "words": np.concatenate([*self.words, np.zeros(0, dtype=np.uint16)]).astype(np.uint16),
+            "word_starts": np.cumsum([0, *map(len, self.words)]).astype(np.int64),
         }
         save_file(arrays, path, metadata={"items": json.dumps([asdict(item) for item in self.items])})
 
@@ -216,18 +235,24 @@ class Catalogue:
         with safe_open(path, "numpy") as stored:
             items = [Item(**row) for row in json.loads(stored.metadata()["items"])]
             tokens = np.split(stored.get_tensor("tokens"), stored.get_tensor("starts")[1:-1])
+            words = [np.zeros(0, dtype=np.uint16)] * len(items)  # of a catalogue from before they were kept
+            if "words" in stored.keys():  # noqa: SIM118 - no iterator of its own
+                words = np.split(stored.get_tensor("words"), stored.get_tensor("word_starts")[1:-1])
             return cls(
                 items,
                 stored.get_tensor("passages"),
                 stored.get_tensor("owners"),
                 stored.get_tensor("bars"),
                 tokens if items else [],
+                words if items else [],
                 faiss_past,
             )
 
     def indexed(self, faiss_past: int) -> "Catalogue":
         """The same items; past so many passages they are searched by FAISS."""
-        return Catalogue(self.items, self.passages, self.owners, self.bars, self.tokens, faiss_past)
+        return Catalogue(
+            self.items, self.passages, self.owners, self.bars, self.tokens, self.words, faiss_past
+        )
 
     def without(self, ids: Iterable[str]) -> "Catalogue":
         """The catalogue less some items."""
@@ -246,6 +271,7 @@ class Catalogue:
             np.repeat(np.arange(len(rows)), counts),
             self.bars[places],
             [self.tokens[row] for row in rows],
+            [self.words[row] for row in rows],
         )
 
     def with_items(self, other: "Catalogue") -> "Catalogue":
@@ -257,4 +283,5 @@ class Catalogue:
             np.concatenate([mine.owners, other.owners + len(mine)]),
             np.concatenate([mine.bars, other.bars]),
             [*mine.tokens, *other.tokens],
+            [*mine.words, *other.words],
         )

@@ -1,5 +1,4 @@
-"""Finding pieces: like another one, or for a taste, with the reasons. The same for the service and the
-command line."""
+"""Finding pieces: like another one, or for a taste, with the reasons."""
 
 import base64
 import binascii
@@ -20,6 +19,7 @@ from models.find.interactions import Interaction, Taste, taste_of
 from models.find.listeners import Listeners, Log
 from models.find.reasons import Why, explain
 from models.find.recommender import PARTS, diverse
+from models.find.words_index import words_of
 from models.tokens.tokenizer import NotRepresentable
 from music.analysis.descriptors import describe, histograms
 from music.reading.files import read_midi
@@ -76,7 +76,7 @@ class Finder:
         self.refresh()
         query = self._query(midi, item, bars)
         allowed = self._allowed(filters, [item] if item else [])
-        hits = self.catalogue.similar(query.vectors, query.bars, k, allowed)
+        hits = self.catalogue.similar(query.vectors, query.bars, k, allowed, query.words)
         return [Found(hit, self._why(query, hit.row)) for hit in hits], int(allowed.sum())
 
     def recommend(
@@ -291,7 +291,7 @@ class Finder:
     def _query_of(self, row: int) -> Query:
         item = self.catalogue.items[row]
         vectors, bars = self.catalogue.parts(row)
-        return Query(vectors, bars, item.descriptors, _labels(item))
+        return Query(vectors, bars, item.descriptors, _labels(item), self.catalogue.words[row])
 
     def _embedded(self, midi: str, bars: tuple[int, int] | None = None) -> Query:
         t = self.model.tokenizer
@@ -322,6 +322,7 @@ class Finder:
             [(a + first, b + first) for a, b in (p.bars for p in parts)],
             describe(part),
             {"metre": f"{table[0, 2]}/{table[0, 3]}", "mode": key.partition(" ")[2]},
+            words_of([p.words for p in parts]),
         )
 
     def _why(self, query: Query, row: int) -> Why:

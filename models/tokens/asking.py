@@ -33,13 +33,20 @@ class Asking:
 class Cut:
     """What a sequence shows of a piece. bars: those of the piece that follow Fill (or the controls), in
     order; before: how many of them are not to be written; left: from the first of them to the end of the
-    piece; factor: 2 or -2 where it is written twice or half as long."""
+    piece; factor: 2 or -2 where it is written twice or half as long; begins: the first bar begins the
+    piece, though an upbeat before it is left out."""
 
     piece: int
     bars: np.ndarray
     before: int
     left: int
     factor: int
+    begins: bool = False
+
+    @property
+    def first_bar(self) -> int:
+        """Number of the first bar in the piece as it is told."""
+        return 0 if self.begins else int(self.bars[0])
 
     @property
     def written(self) -> np.ndarray:
@@ -60,12 +67,11 @@ class Asker:
     def ask(self, random: np.random.Generator, cut: Cut, chosen: np.ndarray | None) -> tuple[Labels, Told]:
         """Labels for the prefix (their bars count from the first bar shown) and what is told of every token.
         `chosen`: the tracks to be written, None: all."""
-        whole, asking, bars = self._shard.labels(cut.piece), self._asking, cut.bars
+        whole, asking = self._shard.labels(cut.piece), self._asking
         left = cut.left if random.random() < 0.8 else 0
         labels = Labels(bars=left if left <= self._tokenizer.max_bars_control else 0)
-        told = Told(
-            len(self.programs(cut.piece)), left, int(bars[0]) if random.random() < 0.8 else NONE, cut.before
-        )
+        first_bar = cut.first_bar if random.random() < 0.8 else NONE
+        told = Told(len(self.programs(cut.piece)), left, first_bar, cut.before)
         if not asking.controls or random.random() < asking.unconditioned:
             return labels, told
         keep = random.random(4) < np.array([0.8, 0.8, 0.95, 0.8])

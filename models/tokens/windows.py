@@ -197,18 +197,23 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
         B = len(starts)
         stops = np.append(starts[1:], len(body) - 1)
         ends = random.random() < augmentation.ends
+        begins = False
         if ends:
             alone = room > self._context  # the first of a row: a whole piece may fit
             share = augmentation.shortened if alone else 0.0
             bars = self._bars_to_end(random, i, stops - starts, room - PREFIX, share)
+            begins = (
+                bars[0] == 0 and len(bars) > 1 and self._has_upbeat(body, stops) and random.random() < 0.5
+            )
+            bars = bars[int(begins) :]
         else:
             most = augmentation.most_bars
             bar = 0 if random.random() < 0.25 else int(random.integers(B))
             last = min(B, bar + int(random.integers(4, most + 1))) if most else B
             bars, ends = np.arange(bar, last), last == B
-        cut = Cut(i, bars, 0, B - int(bars[0]) if not ends else len(bars), factor)
+        cut = Cut(i, bars, 0, B - int(bars[0]) if not ends else len(bars), factor, begins)
         labels, told = self._asker.ask(random, cut, None)
-        prefix = self._tokenizer.prefix(replace(labels, excerpt=int(bars[0]) > 0))
+        prefix = self._tokenizer.prefix(replace(labels, excerpt=cut.first_bar > 0))
         rest = np.concatenate([body[starts[b] : stops[b]] for b in bars.tolist()])
         rest = np.append(rest, body[-1:]) if ends else rest
         asks = self._asker.cell_asks(random, cut, None)
@@ -216,6 +221,19 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
         if asks:
             rest, learned = self._with_asks(rest, asks)
         return prefix + rest.tolist(), [False] * len(prefix) + learned.tolist(), told
+
+    def _has_upbeat(self, body: np.ndarray, stops: np.ndarray) -> bool:
+        """Whether nothing sounds in the first half of the first bar: pieces of so many whole bars, as they
+        are asked for, begin without what stands there."""
+        t, first = self._tokenizer, body[: stops[0]].astype(np.int64)
+        half = int(t.bar_lengths[first[0] - t.first_id["Bar"]]) // 2
+        position, program = t.first_id["Position"], t.first_id["Program"]
+        for at in np.flatnonzero((first >= program) & (first < program + t.block_size["Program"])).tolist():
+            opens = int(first[at + 1]) if at + 1 < len(first) else program
+            silent = program <= opens < program + t.block_size["Program"]
+            if not silent and not position + half <= opens < position + t.block_size["Position"]:
+                return False
+        return True
 
     def _bars_to_end(
         self, random: np.random.Generator, i: int, sizes: np.ndarray, room: int, shortened: float

@@ -56,6 +56,7 @@ def sync(bundle: "Bundle") -> int:
     from models.fill.passage import with_known_programs
     from models.find.catalogue import Catalogue, Item
     from models.find.embedding import parts_of
+    from models.find.words_index import words_of
     from models.tokens.tokenizer import NotRepresentable
     from music.analysis.descriptors import describe, histograms
     from music.score.form import bar_table
@@ -102,7 +103,12 @@ def sync(bundle: "Bundle") -> int:
     vectors = bundle.encoder.embed(bundle.network, [part for mine in parts for part in mine])
     owners = np.repeat(np.arange(len(parts)), [len(mine) for mine in parts])
     found = Catalogue(
-        items, vectors, owners, np.array([part.bars for mine in parts for part in mine]), tokens
+        items,
+        vectors,
+        owners,
+        np.array([part.bars for mine in parts for part in mine]),
+        tokens,
+        [words_of([part.words for part in mine]) for mine in parts],
     )
     with whole_file(target) as temporary:
         found.save(temporary)

@@ -15,6 +15,7 @@ from models.find.reasons import explain
 from models.find.recommender import BUCKETS, PARTS, Recommender, diverse, fold_in
 from models.find.recommender_training import fit_recommender
 from models.find.simulated_listeners import simulate
+from models.find.words_index import WordsIndex, words_of
 from music.analysis.descriptors import NAMES
 
 KNOBS = {"factors": 8, "regularisation": 0.05, "iterations": 10, "seed": 1, "origin": "test"}
@@ -52,6 +53,7 @@ def made_up(items: int = 60, clusters: int = 4, seed: int = 0) -> Catalogue:
         np.repeat(np.arange(items), 2),
         np.tile(np.array([[0, 8], [8, 16]]), (items, 1)),
         [np.array([i], dtype=np.uint16) for i in range(items)],
+        [np.array([i % 7, 100 + i], dtype=np.uint16) for i in range(items)],
     )
 
 
@@ -87,14 +89,18 @@ def test_a_catalogue_survives_its_file_and_items_come_and_go(tmp_path: Path) -> 
 def test_similar_items_are_of_the_same_cluster_and_filters_hold() -> None:
     catalogue = made_up()
     vectors, bars = catalogue.parts(0)
-    hits = catalogue.similar(vectors, bars, 8, catalogue.allowed(Filters(), ["p0"]))
+    hits = catalogue.similar(vectors, bars, 8, catalogue.allowed(Filters(), ["p0"]), catalogue.words[0])
     assert {catalogue.items[hit.row].style for hit in hits} == {"s0"}
     assert all(a.likeness >= b.likeness for a, b in pairwise(hits))
     assert 0 not in {hit.row for hit in hits}
-    other = catalogue.similar(vectors, bars, 8, catalogue.allowed(Filters({"style": ["s2"]})))
+    other = catalogue.similar(
+        vectors, bars, 8, catalogue.allowed(Filters({"style": ["s2"]})), catalogue.words[0]
+    )
     assert {catalogue.items[hit.row].style for hit in other} == {"s2"}
     assert (
-        catalogue.similar(vectors, bars, 8, catalogue.allowed(Filters(ranges={"note_density": (9, 10)})))
+        catalogue.similar(
+            vectors, bars, 8, catalogue.allowed(Filters(ranges={"note_density": (9, 10)})), catalogue.words[0]
+        )
         == []
     )
     with pytest.raises(ValueError, match="no label 'mood'"):
@@ -220,3 +226,11 @@ def test_simulated_listeners_are_the_same_for_the_same_seed() -> None:
     catalogue = made_up()
     assert simulate(catalogue, 10, 3) == simulate(catalogue, 10, 3)
     assert simulate(catalogue, 10, 3) != simulate(catalogue, 10, 4)
+
+
+def test_rare_words_in_common_count_and_common_ones_do_not() -> None:
+    items = [np.array(words, dtype=np.uint16) for words in ([1, 2, 3], [1, 9, 3], [1, 5, 6], [1])]
+    likeness = WordsIndex(items).likeness(np.array([1, 2, 3], dtype=np.uint16))
+    assert likeness[0] == pytest.approx(1.0) and likeness[0] > likeness[1] > likeness[2] >= likeness[3] == 0.0
+    assert words_of([np.array([7, 7, 8])]).dtype == np.uint16
+    assert len(words_of([])) == 0
