@@ -102,8 +102,6 @@ class PlaceScan:
         self.row = list(self._blank)
         self.row[0] = token
 
-    # bars
-
     def _open_bar(self, token: int, length: int) -> None:
         self._start += self._length
         self._length, self._beat = length, self._beat_of[token]
@@ -142,8 +140,6 @@ class PlaceScan:
         """A cell is over."""
         if self._track != NONE and not self._reading_ahead:
             self._copies.end()
-
-    # cells
 
     def _enter(self, token: int) -> None:
         self._track += 1
@@ -222,8 +218,6 @@ class PlaceScan:
         track.end, track.end_of_last = max(track.end, end), end
         self._set_line()
         self._set_shares()
-
-    # what a place says
 
     def _set_line(self) -> None:
         row, track = self.row, self._tracks[self._track]
