@@ -81,6 +81,7 @@ def main() -> None:
                     most_bars=knobs.most_bars,
                     shortened=knobs.shortened,
                     fresh=knobs.fresh,
+                    accompanied=knobs.accompanied,
                 ),
                 mixture=Mixture(**knobs.mixture.model_dump()),
                 weights=drawn / drawn.sum(),

@@ -88,6 +88,7 @@ def main() -> None:
                     ends=knobs.ends,
                     shortened=knobs.shortened,
                     fresh=knobs.fresh,
+                    accompanied=knobs.accompanied,
                 ),
                 mixture=Mixture(**knobs.mixture.model_dump()),
                 weights=piece_weights(shard, knobs.collection_temperature, knobs.rare_labels, knobs.often),

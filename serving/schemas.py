@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-MAX_BARS, MAX_TAKES, MAX_DRAFTS, MAX_SCORE_BASE64 = 64, 8, 32, 2_800_000  # 2 MB of MIDI
+MAX_BARS, MAX_TAKES, MAX_DRAFTS, MAX_SCORE_BASE64 = 256, 8, 32, 2_800_000  # 2 MB of MIDI
 MAX_CELLS = 256  # bars times tracks of one take: about 15 s on two cores, well inside the service's timeout
 Word = Annotated[str, StringConstraints(max_length=64)]
 Chords = Annotated[str, StringConstraints(max_length=4000)]

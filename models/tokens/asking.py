@@ -64,25 +64,28 @@ class Asker:
         starts = self._shard.bar_starts(i)
         return grid_of(self._tokenizer, self._shard.piece(i), starts, 0, 1).programs
 
-    def ask(self, random: np.random.Generator, cut: Cut, chosen: np.ndarray | None) -> tuple[Labels, Told]:
+    def ask(
+        self, random: np.random.Generator, cut: Cut, chosen: np.ndarray | None, tracks: int = 0
+    ) -> tuple[Labels, Told]:
         """Labels for the prefix (their bars count from the first bar shown) and what is told of every token.
-        `chosen`: the tracks to be written, None: all."""
+        `chosen`: the tracks to be written, None: all. `tracks`: of what is shown, where they are not the
+        piece's: then nothing is asked of single tracks."""
         whole, asking = self._shard.labels(cut.piece), self._asking
         left = cut.left if random.random() < 0.8 else 0
         labels = Labels(bars=left if left <= self._tokenizer.max_bars_control else 0)
         first_bar = cut.first_bar if random.random() < 0.8 else NONE
-        told = Told(len(self.programs(cut.piece)), left, first_bar, cut.before)
+        told = Told(tracks or len(self.programs(cut.piece)), left, first_bar, cut.before)
         if not asking.controls or random.random() < asking.unconditioned:
             return labels, told
         keep = random.random(4) < np.array([0.8, 0.8, 0.95, 0.8])
-        tracks = self._track_asks(random, cut, chosen)
+        asks = self._track_asks(random, cut, chosen) if not tracks else ()
         labels = replace(
             labels,
             style=whole.style if keep[0] else "",
             rhythm=whole.rhythm if keep[1] else "",
             key=whole.key if keep[2] else "",
             tempo=whole.tempo if keep[3] and not cut.factor else "",
-            tracks=tracks,
+            tracks=asks,
         )
         if random.random() < asking.form:
             sections, again = self._form(cut)
@@ -139,8 +142,9 @@ class Asker:
             return {}
         statistics, share = self._shard.statistics(cut.piece), random.random()
         asks: CellAsks = {}
+        tracks = min(statistics.shape[1], len(chosen)) if chosen is not None else statistics.shape[1]
         for n, b in enumerate(cut.written[:MOST_CELLS].tolist(), start=cut.before):
-            for k in range(statistics.shape[1]):
+            for k in range(tracks):
                 if (chosen is None or chosen[k]) and random.random() < share:
                     told = self._classes(cut, statistics[b : b + 1, k], np.array([b]))
                     asks[n, k] = tuple((name, told.get(name, 0)) for name in PER_BAR)

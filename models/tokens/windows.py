@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from models.tokens.accompaniment import Accompaniment
 from models.tokens.asking import Asker, Asking, Cut, transposed
 from models.tokens.augmentation import stretching, transposition
 from models.tokens.labels import CELL_KINDS
@@ -65,8 +66,9 @@ class Augmentation:
     share of the pieces to write that run to their real end, from a bar so far before it that every length is
     met; the others are left after 4 to `most_bars` bars (0: at the end), so that a row holds more beginnings.
     shortened: share of those at the head of a row that begin and end with the piece and leave out some of the
-    sections between. fresh: share of sequences that are not told how an earlier bar went on, so that music is
-    learned that does not come back.
+    sections between. fresh:
+    share of sequences that are not told how an earlier bar went on, so that music is learned that does not come
+    back. accompanied: share of the regions of bars that are of the first track alone, beside a track of chords.
     """
 
     transpose: int
@@ -76,6 +78,7 @@ class Augmentation:
     most_bars: int = 0
     shortened: float = 0.5
     fresh: float = 0.25
+    accompanied: float = 0.0
 
 
 def piece_weights(
@@ -140,6 +143,7 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
             {factor: stretching(tokenizer, factor) for factor in (-2, 2)} if augmentation.stretch else {}
         )
         self._cumulative = np.cumsum(piece_weights(shard, 1.0, 0.0) if weights is None else weights)
+        self._chords = Accompaniment.of(tokenizer)
         self._asker, self._places = Asker(shard, tokenizer, augmentation.asking), PlaceReader(tokenizer)
 
     def __len__(self) -> int:
@@ -173,7 +177,7 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
         if kind == "whole" or room < LEAST_ROOM:
             ids, scored, told = self._whole(random, i, body, factor, room)
         else:
-            ids, scored, told = self._region(random, i, body, factor, kind)
+            ids, scored, told = self._region(random, i, body, factor, kind, shift)
         placed = self._places.read(self._tables[shift][np.array(ids[:room])], transposed(told, shift))
         if random.random() < self._augmentation.fresh:
             placed[:, list(COPIED)] = 0
@@ -269,17 +273,23 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
         return np.insert(rest, at, tokens), np.insert(np.ones(len(rest), dtype=bool), at, False)
 
     def _region(
-        self, random: np.random.Generator, i: int, body: np.ndarray, factor: int, kind: str
+        self, random: np.random.Generator, i: int, body: np.ndarray, factor: int, kind: str, shift: int
     ) -> tuple[list[int], list[bool], Told]:
-        """A region with what is kept around it, as `layout.prompt` shows it when music is filled."""
+        """A region with what is kept around it, as `layout.prompt` shows it when music is filled: of the
+        piece, or of its first track beside chords."""
         starts = self._shard.bar_starts(i)
         first = int(random.integers(len(starts)))
         low, high = max(0, first - 48), min(len(starts), first + 64)
         grid = grid_of(self._tokenizer, body, starts, low, high)
+        beside = kind == "span" and not factor and random.random() < self._augmentation.accompanied
+        if beside:
+            grid = self._chords.beside(grid, self._shard, i, (low, high), shift)
         K = len(grid.programs)
         bars = high - first if kind == "tracks" else min(int(random.choice(SPANS)), high - first)
         chosen = np.ones(K, dtype=bool)
-        if K > 1 and kind != "span":
+        if beside:
+            chosen[1] = False
+        elif K > 1 and kind != "span":
             chosen = np.isin(np.arange(K), random.permutation(K)[: int(random.integers(1, K))])
         missing = np.zeros((high - low, K), dtype=bool)
         missing[first - low : first - low + bars, chosen] = True
@@ -288,7 +298,7 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
         end = ahead_end(hidden, at, int(random.uniform(0.3, 1) * AHEAD_SHARE * self._context))
         start = left_start(hidden, at, int(random.uniform(0.3, 1) * LEFT_SHARE * self._context))
         cut = Cut(i, np.arange(low + start, first + bars), at - start, len(starts) - low - start, factor)
-        labels, told = self._asker.ask(random, cut, chosen)
+        labels, told = self._asker.ask(random, cut, chosen, tracks=K if beside else 0)
         prefix = self._tokenizer.prefix(replace(labels, excerpt=low + start > 0))
         asks = {(b + start, k): value for (b, k), value in self._asker.cell_asks(random, cut, chosen).items()}
         ids, scored = self.lay_out(grid, missing, (start, at, at + bars, end), asks)

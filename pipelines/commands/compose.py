@@ -16,7 +16,7 @@ def compose(
     rhythm: Annotated[str, typer.Option(help="a dance, e.g. jig")] = "",
     key: Annotated[str, typer.Option(help="e.g. 'D major'")] = "",
     metre: Annotated[str, typer.Option(help="e.g. 6/8")] = "",
-    bars: Annotated[int, typer.Option(help="how many, 1 to 64", min=1, max=64)] = 16,
+    bars: Annotated[int, typer.Option(help="how many, 1 to 256", min=1, max=256)] = 16,
     form: Annotated[str, typer.Option(help="sections, e.g. AABB or 'A:8 B:8 A:4'")] = "",
     chords: Annotated[str, typer.Option(help="e.g. 'Dm7 | G7 | C F | C'")] = "",
     instrument: Annotated[list[str] | None, typer.Option(help="e.g. fiddle; may be given again")] = None,

@@ -42,6 +42,7 @@ class TrainingKnobs(Section):
     ends: float = Field(ge=0, le=1)
     shortened: float = Field(ge=0, le=1)
     fresh: float = Field(ge=0, le=1)
+    accompanied: float = Field(ge=0, le=1)
     collection_temperature: float = Field(ge=0, le=2)
     rare_labels: float = Field(ge=0, le=1)
     often: dict[str, float]
