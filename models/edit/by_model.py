@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 from symusic import Score
 
+from models.edit.edit_chords import HEAT, planned
 from models.edit.edit_parts import as_it_was
 from models.edit.edit_rhythm import articulated, roomy_grid, with_counts
 from models.edit.edit_style import Steps, again, chosen_cells, naming, takes_of, towards
@@ -25,6 +26,8 @@ from models.tokens.tokenizer import CellTokenizer
 from music.score.cells import BY_NAME, cell_statistics, control_classes
 from music.score.file_cells import FileCells, digest
 
+FEWEST_VOICES = 3  # tracks from which on a plan of chords is made
+PLANS = 500  # from the seed of an edit to those of the takes that vote on its chords
 MANY = 100  # classes that a take of too many notes counts as away
 Filler = Callable[[Sequence[FillRequest]], list[Filled]]
 VOICES = ((53, 74), (48, 69), (40, 62))  # alto, tenor, bass: the usual compass, MIDI pitches
@@ -111,8 +114,16 @@ def _asks(edit: Edit, passage: Passage) -> tuple[TrackAsk, ...]:
     )
 
 
-def _request(tokenizer: CellTokenizer, edit: Edit, draft: Draft, mask: np.ndarray, seed: int) -> FillRequest:
-    return draft.request(
+def _request(
+    tokenizer: CellTokenizer,
+    edit: Edit,
+    draft: Draft,
+    mask: np.ndarray,
+    seed: int,
+    plan: np.ndarray | None = None,
+) -> FillRequest:
+    """`plan`: chords tick by tick, where the edit asks for none."""
+    request = draft.request(
         tokenizer,
         mask,
         edit.labels,
@@ -124,23 +135,34 @@ def _request(tokenizer: CellTokenizer, edit: Edit, draft: Draft, mask: np.ndarra
         guidance=edit.guidance,
         chords=edit.chords,
     )
+    return replace(request, chords=plan) if plan is not None and request.chords is None else request
 
 
-def _once(tokenizer: CellTokenizer, edit: Edit, draft: Draft) -> Steps:
+def _once(tokenizer: CellTokenizer, edit: Edit, draft: Draft, plan: np.ndarray | None = None) -> Steps:
     mask = draft.passage.region
-    (filled,) = yield [_request(tokenizer, edit, draft, mask, edit.seed)]
+    (filled,) = yield [_request(tokenizer, edit, draft, mask, edit.seed, plan)]
     draft.take(tokenizer, filled, mask)
     return draft
 
 
 def _voices(tokenizer: CellTokenizer, edit: Edit, draft: Draft) -> Steps:
-    """One fill that keeps from parallels, then bars with faults of part-writing once more."""
+    """A plan of chords where none are asked, one fill that keeps from parallels, then bars with faults of
+    part-writing once more."""
     if edit.locks.voice_leading is None:
         edit = replace(edit, locks=replace(edit.locks, voice_leading=True))
-    draft = yield from _once(tokenizer, edit, draft)
+    plan = None
+    if not edit.chords and len(draft.passage.tracks) >= FEWEST_VOICES:
+        voting, blank = replace(edit, temperature=HEAT), draft
+        mask = draft.passage.region
+        plan = yield from planned(
+            draft, lambda number: _request(tokenizer, voting, blank, mask, edit.seed + PLANS + number)
+        )
+    draft = yield from _once(tokenizer, edit, draft, plan)
     if applies(draft):
         draft = yield from revised(
-            tokenizer, draft, lambda mask, number: _request(tokenizer, edit, draft, mask, edit.seed + number)
+            tokenizer,
+            draft,
+            lambda mask, number: _request(tokenizer, edit, draft, mask, edit.seed + number, plan),
         )
     return draft
 

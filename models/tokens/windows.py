@@ -66,9 +66,9 @@ class Augmentation:
     share of the pieces to write that run to their real end, from a bar so far before it that every length is
     met; the others are left after 4 to `most_bars` bars (0: at the end), so that a row holds more beginnings.
     shortened: share of those at the head of a row that begin and end with the piece and leave out some of the
-    sections between. fresh:
-    share of sequences that are not told how an earlier bar went on, so that music is learned that does not come
-    back. accompanied: share of the regions of bars that are of the first track alone, beside a track of chords.
+    sections between. fresh: share of sequences that are not told how an earlier bar went on, so that music is
+    learned that does not come back. accompanied: share of the regions of bars that are of the first track
+    alone, beside a track of chords.
     """
 
     transpose: int
