@@ -40,7 +40,7 @@ def train(
         batch = [data[step * BATCH + i] for i in range(BATCH)]
         rows, scored = torch.stack([row for row, _ in batch]), torch.stack([mine for _, mine in batch])[:, 1:]
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            loss = network.loss(rows[:, :-1], torch.where(scored, rows[:, 1:], IGNORED), IGNORED)
+            loss = network.loss(rows[:, :-1], torch.where(scored, rows[:, 1:, 0].long(), IGNORED), IGNORED)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP)
         optimiser.step()

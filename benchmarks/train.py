@@ -64,7 +64,7 @@ def step_of(
 
 
 def our_loss(network: Network) -> Callable[[Tensor], Tensor]:
-    return lambda rows: network.loss(rows[:, :-1], rows[:, 1:])
+    return lambda rows: network.loss(rows[:, :-1], rows[:, 1:, 0].long())
 
 
 def contenders(
@@ -98,7 +98,7 @@ def contenders(
         found[f"transformers, {attention}"] = step_of(
             theirs,
             lambda rows, theirs=theirs: (  # type: ignore[misc]
-                theirs(input_ids=rows[:, :-1], labels=rows[:, :-1], use_cache=False).loss
+                theirs(input_ids=rows[:, :-1, 0], labels=rows[:, :-1, 0], use_cache=False).loss
             ),
             adamw(theirs),
             bf16,
@@ -106,8 +106,8 @@ def contenders(
     return found
 
 
-def window_seconds(rows: int) -> float:
-    """Seconds to make one row of a training batch."""
+def window_rows(rows: int) -> tuple[Tensor, float]:
+    """Rows of a training batch, tokens with their places, and seconds to make one."""
     params, tokenizer, shard = (
         load_params(),
         load_tokenizer(TOKENS / "tokenizer.json"),
@@ -126,9 +126,8 @@ def window_seconds(rows: int) -> float:
         piece_weights(shard, 1.0, 0.0),
     )
     begin = time.perf_counter()
-    for i in range(rows):
-        data[i]
-    return (time.perf_counter() - begin) / rows
+    made = torch.stack([data[i][0] for i in range(rows)])
+    return made.long(), (time.perf_counter() - begin) / rows
 
 
 def main() -> None:
@@ -140,7 +139,7 @@ def main() -> None:
     bf16 = best_precision() == "bf16-mixed"
     batch, context = params.pretrain.batch_size, params.network.context
     torch.manual_seed(0)
-    rows = torch.randint(0, len(tokenizer), (batch, context + 1))
+    rows = window_rows(batch)[0]
     steps = contenders(options.size, len(tokenizer), context, bf16)
     times: dict[str, list[dict[str, float]]] = {name: [] for name in steps}
     for turn in range(options.turns + 1):
@@ -180,7 +179,7 @@ def main() -> None:
             **dict.fromkeys(table[0], ""),
             "network": (
                 f"matmul peak: bf16 {peaks['bf16']:.0f}, fp32 {peaks['fp32']:.0f} GFLOP/s; making a "
-                f"batch of windows takes {1000 * batch * window_seconds(80):.0f} ms"
+                f"batch of windows takes {1000 * batch * window_rows(80)[1]:.0f} ms"
             ),
         }
     )
