@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
-from models.fill.compose import BarAsk, Composition, sounding_as
+from models.fill.compose import TEMPERATURE, BarAsk, Composition, sounding_as
 from models.fill.request import ContractBroken
 from monitoring import metrics
 from music.analysis.chords import lead_sheet
@@ -89,7 +89,7 @@ class ComposeRequest(Strict):
         le=2**31 - 1 - MAX_TAKES,
         description="same seed and request, same answer; drawn and told where it is left out",
     )
-    temperature: float = Field(1.0, ge=0.05, le=3)
+    temperature: float = Field(TEMPERATURE, ge=0.05, le=3)
     top_p: float = Field(0.98, gt=0, le=1)
     n: int = Field(1, ge=1, le=MAX_TAKES, description="takes; take k has seed + k")
     best_of: int = Field(

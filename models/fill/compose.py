@@ -21,6 +21,8 @@ from music.score.form import DEFAULT_TEMPO_QPM, to_midi
 from music.score.instruments import name_of, program_of
 
 DEFAULT_METRE = "4/4"
+# of compositions: at 1 sections come back less often than in real tunes, at 0.8 bars do too often (docs/model.md)
+TEMPERATURE = 0.9
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Composition:
     locks: Locks = field(default_factory=Locks)
     guidance: float = 1.0
     seed: int = 0
-    temperature: float = 1.0
+    temperature: float = TEMPERATURE
     top_p: float = 0.98
     n: int = 1
     best_of: int = 1  # drafts that each take is chosen from

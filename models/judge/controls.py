@@ -8,6 +8,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from models.decoding.loop import Decoder
+from models.fill.compose import TEMPERATURE
 from models.fill.parts import as_played, polyphonic
 from models.fill.request import FillRequest
 from models.fill.sampling import requests_like, write_samples
@@ -30,7 +31,13 @@ def asked_evenly(
     for number, control in enumerate(CELL_CONTROLS):
         count = each * control.classes
         requests, _ = requests_like(
-            shard, tokenizer, count=4 * count, bars=bars, seed=seed + number, temperature=1.0, top_p=0.98
+            shard,
+            tokenizer,
+            count=4 * count,
+            bars=bars,
+            seed=seed + number,
+            temperature=TEMPERATURE,
+            top_p=0.98,
         )
         alone = [request for request in requests if len(request.plan.programs) == 1][:count]
         if len(alone) < control.classes:

@@ -22,7 +22,7 @@ def compose(
     instrument: Annotated[list[str] | None, typer.Option(help="e.g. fiddle; may be given again")] = None,
     tempo: Annotated[float | None, typer.Option(help="quarters a minute")] = None,
     guidance: Annotated[float, typer.Option(help="above 1 what is asked is pressed harder")] = 1.0,
-    temperature: Annotated[float, typer.Option(help="above 1 bolder, below 1 safer")] = 1.0,
+    temperature: Annotated[float, typer.Option(help="above 1 bolder, below 1 safer")] = 0.9,
     seed: Annotated[int, typer.Option(help="the same seed gives the same notes")] = 0,
     n: Annotated[int, typer.Option(help="takes", min=1, max=8)] = 1,
     best_of: Annotated[int, typer.Option(help="drafts that each take is the best of", min=1, max=8)] = 1,
