@@ -246,11 +246,7 @@ class Grammar:
                 lock.tokens = script.written[lock.source]
             self._set_limits(row, script, cursor)
             if cursor == script.last_open and script.must_sound_from_abs != NEVER:
-                state[SILENT_END] = not (
-                    any(script.written[int(script.bar[cursor]), k] for k in range(len(script.is_drum)))
-                    if script.must_start
-                    else (script.until_abs > script.must_sound_from_abs).any()
-                )
+                state[SILENT_END] = not (script.until_abs > script.must_sound_from_abs).any()
         state[NEXT] = script.tokens[cursor + 1] if cursor + 1 < len(script.tokens) else self._t.eos_id
 
     def _set_limits(self, row: int, script: Script, cursor: int) -> None:

@@ -61,7 +61,6 @@ class Script:
     must_sound_from_abs: int = (
         NEVER  # a note must sound at or after this tick, or the last bar would not be there
     )
-    must_start: bool = False  # it must begin there: the bar comes back as the last
     last_open: int = NEVER  # index of the last open token: that cell may not close in silence
     leading: Leading | None = None  # where parallels are kept from
 
@@ -158,11 +157,6 @@ def script_of(
     script.tokens, script.open, script.track, script.bar = tokens, is_open, track, bar
     script.bar_start_abs, script.bar_length = start, length
     script.last_open = int(np.flatnonzero(is_open)[-1]) if is_open.any() else NEVER
-    returning = sections.get(len(plan.metres) - 1)
-    if returning is not None and returning.source >= 0:  # the last bar sounds where its source does
-        script.must_sound_from_abs, script.must_start = int(starts_abs[returning.source]), True
-        script.last_open = int(np.flatnonzero(is_open & (bar == returning.source))[-1])
-        return script
     if last == len(plan.metres) and not any(
         (notes[:, 0] + notes[:, 1] > starts_abs[-2]).any() for notes in kept
     ):

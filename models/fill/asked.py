@@ -56,7 +56,8 @@ def form_places(form: "str | Sequence[str]", bars: int) -> tuple[np.ndarray, tup
     as `FillRequest` has it, and the bars that come back note for note.
 
     Sections without a length share what is left evenly. A section whose letter was there before comes back as
-    it was; with ' it comes back varied. Raises ValueError where the lengths do not make `bars`.
+    it was; with ' it comes back varied. The last bar of all is written as an ending, whatever its letter.
+    Raises ValueError where the lengths do not make `bars`.
     """
     text = form if isinstance(form, str) else " ".join(form)
     found = [match.groups() for match in _SECTION.finditer(text)]
@@ -89,7 +90,7 @@ def form_places(form: "str | Sequence[str]", bars: int) -> tuple[np.ndarray, tup
         for i in range(length):
             back = source + i if source >= 0 and i < known else NONE
             places[start + i] = (index, i, length - 1 - i, back)
-            if back >= 0 and not varied:
+            if back >= 0 and not varied and start + i < bars - 1:
                 copied.append(start + i)
         heard.setdefault(letter, (index, start, length))
         start += length

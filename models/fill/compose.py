@@ -21,7 +21,8 @@ from music.score.form import DEFAULT_TEMPO_QPM, to_midi
 from music.score.instruments import name_of, program_of
 
 DEFAULT_METRE = "4/4"
-# of compositions: at 1 sections come back less often than in real tunes, at 0.8 bars do too often (docs/model.md)
+# of compositions: at 1 sections come back less often than in real tunes, at 0.8 bars do too often
+# (docs/model.md)
 TEMPERATURE = 0.9
 
 

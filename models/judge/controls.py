@@ -28,21 +28,15 @@ def asked_evenly(
     share of answers in the class asked; the same `unasked`, of the same requests where it was not asked.
     `each`: requests a class, for one melody of `bars` bars."""
     table: Table = {}
-    for number, control in enumerate(CELL_CONTROLS):
+    for n, control in enumerate(CELL_CONTROLS):
         count = each * control.classes
         requests, _ = requests_like(
-            shard,
-            tokenizer,
-            count=4 * count,
-            bars=bars,
-            seed=seed + number,
-            temperature=TEMPERATURE,
-            top_p=0.98,
+            shard, tokenizer, count=4 * count, bars=bars, seed=seed + n, temperature=TEMPERATURE, top_p=0.98
         )
         alone = [request for request in requests if len(request.plan.programs) == 1][:count]
         if len(alone) < control.classes:
             continue
-        classes = [n % control.classes for n in range(len(alone))]
+        classes = [k % control.classes for k in range(len(alone))]
         asked = [
             _asking(tokenizer, request, control, index) for request, index in zip(alone, classes, strict=True)
         ]

@@ -4,7 +4,8 @@ import pytest
 from models.decoding.locks import Locks
 from models.decoding.script import Plan
 from models.fill.compose import Composition, requests_of
-from models.fill.fill import FillRequest, Region, plan_of
+from models.fill.region import Region
+from models.fill.request import FillRequest, plan_of
 from models.tokens.labels import Labels
 from models.tokens.tokenizer import CellTokenizer
 from music.analysis.voices import parallels, voice_grid

@@ -45,7 +45,9 @@ def test_sections_share_the_bars_and_come_back() -> None:
     assert copied == (4, 5, 6, 7), "B' is varied"
     assert places[12].tolist() == [1, 0, 3, 8]
     places, copied = form_places("A:4 B:8 A:4", 16)
-    assert places[12:, 3].tolist() == [0, 1, 2, 3] and copied == (12, 13, 14, 15)
+    assert places[12:, 3].tolist() == [0, 1, 2, 3] and copied == (12, 13, 14), (
+        "the last bar is written as an ending"
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ GOOD = {
     "overlap_gain": 0.05,
     "obedience": {"key": {"obeyed": 0.8}},
     "originality": {"excess": 0.0},
+    "music": {"model": {"tunes": {"tonic": 0.7}, "chorales": {"chords": 0.8}}},
+    "controls_earned": ["density", "note_length"],
 }
 
 
@@ -28,6 +30,9 @@ def test_a_good_candidate_passes_the_floors() -> None:
         ("key_obedience", {"obedience": {"key": {"obeyed": 0.1}}}),
         ("originality_excess", {"originality": {"excess": 0.4}}),
         ("validity", {"validity": float("nan")}),
+        ("ends_on_tonic", {"music": {"model": {"tunes": {"tonic": 0.2}, "chorales": {"chords": 0.8}}}}),
+        ("chords", {"music": {"model": {"tunes": {"tonic": 0.7}, "chorales": {"chords": 0.4}}}}),
+        ("controls_earned", {"controls_earned": ["density"]}),
     ],
 )
 def test_each_floor_can_fail_alone(name: str, change: dict[str, object]) -> None:

@@ -76,6 +76,10 @@ class FakeBundle:
         change = {"before": 1.0, "after": 1.0, "ratio": 1.0, "high": 0.1, "low": low}
         parts = ("nats_per_note", "distinct", "overlap", "copied", "kept_out", "reward")
         metrics = {"validity": 1.0, "below_ngram": 0.5, "overlap_gain": 0.1, "originality": {"excess": 0.0}}
+        metrics |= {
+            "music": {"model": {"tunes": {"tonic": 0.7}, "chorales": {}}},
+            "controls_earned": ["density"] * 2,
+        }
         metrics |= {"obedience": {"key": {"obeyed": 0.6}}, "alignment": dict.fromkeys(parts, change)}
         self.evaluation: dict[str, Any] = {"pieces": pieces, "test_digest": "t", "metrics": metrics}
 
