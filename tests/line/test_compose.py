@@ -10,6 +10,7 @@ from symusic import Score
 from models.align.parts import Heard
 from models.bundle import open_bundle
 from models.tokens.labels import Labels
+from music.analysis.structure import bar_contents
 from music.analysis.voices import parallels, voice_grid
 from music.score.form import bar_table, normalise, note_array
 from tests.server import Server
@@ -134,3 +135,40 @@ def test_many_at_once_get_what_each_gets_alone(server: Server) -> None:
             pool.map(lambda request: server.ask("/v1/compose", request)[1]["takes"][0]["midi"], asked)
         )
     assert together == alone
+
+
+def test_sections_come_back_chords_are_named_and_unknown_instruments_are_told(server: Server) -> None:
+    request = {
+        "style": "irish",
+        "metre": "4/4",
+        "key": "D major",
+        "bars": 16,
+        "form": "AABA",
+        "chords": "D | G | A7 | D",
+        "instruments": ["flute"],
+        "seed": 2,
+    }
+    status, answer = server.ask("/v1/compose", request)
+    assert status == 200, answer
+    take = answer["takes"][0]
+    assert len(take["chords"].split(" | ")) == 16
+    score = normalise(Score.from_midi(base64.b64decode(take["midi"])), ticks_per_quarter=12, velocity=80)
+    contents = bar_contents(score)
+    assert contents[:4] == contents[4:8] and contents[12:15] == contents[:3], "all but the last bar"
+    (notes,) = (note_array(track) for track in score.tracks)
+    assert (notes[1:, 0] >= notes[:-1, 0] + notes[:-1, 1]).all(), "a flute plays one line"
+    if score.tracks[0].program == 73 and answer["takes"][0]["warnings"]:
+        assert "the track has the instrument asked" in take["warnings"][0]
+    again = server.ask("/v1/compose", {**request, "form": "", "chords": take["chords"]})
+    assert again[0] == 200, "what an answer names can be asked for"
+
+
+def test_forms_and_chords_that_cannot_be_are_a_422_that_says_what_can(server: Server) -> None:
+    for wrong, message in (
+        ({"form": "AAB", "bars": 16}, "do not make 16 bars"),
+        ({"form": "verse", "bars": 16}, "unreadable form"),
+        ({"chords": "C | Hm", "bars": 4}, "unknown chord 'Hm'"),
+        ({"chords": "C | C | C", "bars": 2}, "chords for 3 bars"),
+    ):
+        status, answer = server.ask("/v1/compose", {"metre": "4/4", **wrong})
+        assert status == 422 and message in answer["error"]["message"], answer

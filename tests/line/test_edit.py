@@ -6,11 +6,13 @@ import re
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from symusic import Score
 
 from models.bundle import open_bundle
 from monitoring.log import EventLog
+from music.score.file_cells import notes_of
 from music.score.form import normalise, note_array
 from tests.conftest import run
 from tests.server import Server
@@ -166,3 +168,50 @@ def test_a_file_is_edited_on_the_command_line(tiny_line: Path, tmp_path: Path) -
         "infill takes no qpm"
         in run(tiny_line, "edit", str(tune), "infill", "--qpm", "90", check=False).stderr
     )
+
+
+def test_notes_that_are_named_stay_while_the_rest_is_written(server: Server) -> None:
+    midi = fiddle_tune()
+    request = {"midi": midi, "operation": "infill", "bars": [3, 4], "tracks": [1], "seed": 5}
+    kept = [{"track": 1, "note": 10}, {"track": 1, "note": 15}]
+    status, answer = server.ask("/v1/edit", {**request, "keep": kept, "chords": "D | A7"})
+    assert status == 200, answer
+    old, new = (
+        notes_of(Score.from_midi(base64.b64decode(data)).tracks[0])
+        for data in (midi, answer["alternatives"][0]["midi"])
+    )
+    there = {tuple(note) for note in new.tolist()}
+    assert tuple(old[9].tolist()) in there and tuple(old[14].tolist()) in there
+    assert " | " in answer["alternatives"][0]["chords"]
+    for wrong, message in (
+        ({"keep": [{"track": 1, "note": 1}]}, "outside the region"),
+        ({"keep": [{"track": 1, "note": 99}]}, "has 32 notes"),
+        ({"operation": "melody", "keep": kept}, "melody takes no keep"),
+        ({"chords": "D | A7 | D | A7 | D | D | D | D"}, "chords for 8 bars"),
+    ):
+        status, answer = server.ask("/v1/edit", {**request, **wrong})
+        assert status == 422 and message in answer["error"]["message"], answer
+
+
+def test_what_is_written_beside_chords_keeps_to_its_part(server: Server) -> None:
+    from symusic import Note, TimeSignature, Track
+
+    score = Score(480)
+    score.time_signatures.append(TimeSignature(0, 4, 4))
+    melody, chords = Track("Tune", 73, False), Track("Chords", 24, False)
+    for i in range(32):
+        melody.notes.append(Note(480 * i, 470, 67 + (i * 5) % 12, 77))
+    for bar in range(8):
+        for pitch in (48, 52, 55):
+            chords.notes.append(Note(1920 * bar, 1900, pitch + 5 * (bar % 2), 60))
+    score.tracks.extend([melody, chords])
+    midi = base64.b64encode(bytes(score.dumps_midi())).decode()
+    for operation in ("infill", "vary", "elaborate"):
+        status, answer = server.ask(
+            "/v1/edit", {"midi": midi, "operation": operation, "bars": [3, 6], "tracks": [1], "seed": 1}
+        )
+        assert status == 200, answer
+        notes = note_array(Score.from_midi(base64.b64decode(answer["alternatives"][0]["midi"])).tracks[0])
+        notes = notes[np.argsort(notes[:, 0], kind="stable")]
+        assert notes[:, 2].min() >= 65 and notes[:, 2].max() <= 80, operation
+        assert (notes[1:, 0] >= notes[:-1, 0] + notes[:-1, 1]).all(), operation
