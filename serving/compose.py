@@ -102,6 +102,14 @@ class ComposeRequest(Strict):
         ),
     )
 
+    revise: bool = Field(
+        True,
+        description=(
+            "chorales of which no chords, form or controls are asked: the lower voices are written again on "
+            "the chords that several takes agree on, which takes some seconds"
+        ),
+    )
+
     @model_validator(mode="after")
     def _bounded_work(self) -> "ComposeRequest":
         tracks = len(self.instruments) or (4 if self.style == "chorale" else 1)
@@ -149,7 +157,7 @@ def compose(desk: Desk, request: ComposeRequest) -> ComposeAnswer:
     with desk.exchange("compose", request.model_dump(), seed) as exchange:
         try:
             asked = composition(desk.engine, request, seed)
-            takes, judged = desk.engine.compose(asked)
+            takes, judged = desk.engine.compose(asked, request.revise)
         except ContractBroken:  # what came out is not what was asked: must never happen
             metrics.TAKES.labels("false", desk.model).inc()
             raise
@@ -181,7 +189,9 @@ def compose(desk: Desk, request: ComposeRequest) -> ComposeAnswer:
 
 def composition(engine: Engine, request: ComposeRequest, seed: int) -> Composition:
     """A request of the service as the model takes it. Raises Refused for a scale that is none."""
-    body = request.model_dump(exclude={"controls", "track_controls", "bar_controls", "locks", "seed"})
+    body = request.model_dump(
+        exclude={"controls", "track_controls", "bar_controls", "locks", "seed", "revise"}
+    )
     return Composition(
         **body,
         controls=request.controls.given(),

@@ -4,6 +4,7 @@ call it."""
 import base64
 import binascii
 import threading
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -12,10 +13,12 @@ from symusic import Score
 from models.bundle import Bundle
 from models.decoding.batching import Batcher, Busy, Ticket
 from models.decoding.locks import Locks
+from models.edit.by_model import Filler
+from models.edit.chorales import drafted, revised
 from models.fill.best_of import drafts
 from models.fill.compose import Composition, Take, cell_asks, requests_of, sounding_as, takes_of, track_asks
 from models.fill.region import Region
-from models.fill.request import ContractBroken, Filled, plan_of
+from models.fill.request import ContractBroken, Filled, FillRequest, plan_of
 from models.fill.sampling import key_obeyed
 from models.judge.scorecard import Judged, judge
 from models.tokens.labels import Labels
@@ -110,8 +113,9 @@ class Engine:
                 "controls",
             )
 
-    def compose(self, asked: Composition) -> tuple[list[Take], list[Judged]]:
-        """Takes and their scorecards. Raises Refused, naming what is known; Busy where too many wait."""
+    def compose(self, asked: Composition, revise: bool = True) -> tuple[list[Take], list[Judged]]:
+        """Takes and their scorecards; `revise`: chorales get second thoughts (models/edit/chorales.py).
+        Raises Refused, naming what is known; Busy where too many wait."""
         tickets: list[Ticket[Filled]] = []
         of_bars = [
             {name: value for name in PER_BAR if (value := getattr(bar, name)) is not None}
@@ -119,17 +123,20 @@ class Engine:
         ]
         self.check_controls(asked.controls, *asked.track_controls, *of_bars)
         try:
-            requests = drafts(requests_of(self.tokenizer, asked), asked.best_of)
+            wanted = drafted(self.tokenizer, asked) if revise else asked
+            requests = drafts(requests_of(self.tokenizer, wanted), wanted.best_of)
             for request in requests:
                 # what is queued when one is refused must be cancelled
                 tickets.append(self.batcher.submit(Region(self.tokenizer, request), DEADLINE_S))
             takes = takes_of(
                 requests,
                 [ticket.result() for ticket in tickets],
-                asked.best_of,
+                wanted.best_of,
                 self.bundle.rewards.of_answer,
                 sounding_as(self.tokenizer, asked)[0],
             )
+            if revise:
+                takes = revised(self.tokenizer, self.bundle.judges, self._fill_all(tickets), asked, takes)
         except ContractBroken:
             raise
         except Busy as error:
@@ -144,7 +151,7 @@ class Engine:
         finally:
             for ticket in tickets:
                 ticket.cancel()  # what is done does not mind; what is not need not be written any more
-        wanted: dict[str, Any] = {
+        told: dict[str, Any] = {
             name: value
             for name, value in (
                 ("style", asked.style),
@@ -155,12 +162,12 @@ class Engine:
             )
             if value
         }
-        wanted |= {
+        told |= {
             name: BY_NAME[name].describe_class(BY_NAME[name].class_of(value))
             for name, value in asked.controls.items()
         }
         if asked.track_controls:
-            wanted["tracks"] = [
+            told["tracks"] = [
                 {
                     name: BY_NAME[name].describe_class(BY_NAME[name].class_of(value))
                     for name, value in track.items()
@@ -168,7 +175,7 @@ class Engine:
                 for track in asked.track_controls
             ]
         if asked.bar_controls:
-            wanted["bar_controls"] = len(asked.bar_controls)
+            told["bar_controls"] = len(asked.bar_controls)
         try:
             judged = [
                 judge(self.bundle, take.score, Labels()) for take in takes
@@ -178,9 +185,19 @@ class Engine:
                 f"what was written is too dense to be judged: {error}; ask for fewer bars or a lower density"
             ) from error
         for take, card in zip(takes, judged, strict=True):
-            card.scorecard["asked"] = wanted
+            card.scorecard["asked"] = told
             card.scorecard["obeyed"] = self._obeyed(take.score, asked)
         return takes, judged
+
+    def _fill_all(self, tickets: list[Ticket[Filled]]) -> Filler:
+        """Fills requests beside all others; their tickets go to `tickets`, to be cancelled with the rest."""
+
+        def fill_all(requests: Sequence[FillRequest]) -> list[Filled]:
+            mine = [self.batcher.submit(Region(self.tokenizer, request), DEADLINE_S) for request in requests]
+            tickets.extend(mine)
+            return [ticket.result() for ticket in mine]
+
+        return fill_all
 
     def _obeyed(self, score: Score, asked: Composition) -> dict[str, bool]:
         bars = bar_table(score)

@@ -234,7 +234,9 @@ def compose_for(
         asked = finder.wanted(taste)
     except Unanswerable as error:
         raise Refused(str(error), error.field) from error
-    written, judged = engine.compose(Composition(**asked, bars=16, seed=seed, n=min(SPARE * takes, 8)))
+    written, judged = engine.compose(
+        Composition(**asked, bars=16, seed=seed, n=min(SPARE * takes, 8)), revise=False
+    )
     worth = finder.worth(taste, [take.score for take in written])
     best = sorted(range(len(written)), key=lambda i: -worth[i])[:takes]
     told = {name: value for name, value in asked.items() if name != "controls"} | asked.get("controls", {})

@@ -118,7 +118,10 @@ def two_takes(
     Crowded."""
     writers = [(champion, seed), (rival, seed) if rival else (champion, seed + 1)]
     written = [
-        (engine, *engine.compose(composition(engine, request.model_copy(update={"n": 1}), own)))
+        (
+            engine,
+            *engine.compose(composition(engine, request.model_copy(update={"n": 1}), own), request.revise),
+        )
         for engine, own in writers
     ]
     random.SystemRandom().shuffle(written)

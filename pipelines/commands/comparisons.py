@@ -12,6 +12,7 @@ from monitoring.log import Row
 
 MOST_EACH = 10  # disliked answers that each liked one of a user is set against, the nearest in time
 NOT_ASKED = {
+    "revise",
     "seed",
     "n",
     "best_of",

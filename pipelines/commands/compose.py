@@ -26,6 +26,9 @@ def compose(
     seed: Annotated[int, typer.Option(help="the same seed gives the same notes")] = 0,
     n: Annotated[int, typer.Option(help="takes", min=1, max=8)] = 1,
     best_of: Annotated[int, typer.Option(help="drafts that each take is the best of", min=1, max=8)] = 1,
+    revise: Annotated[
+        bool, typer.Option(help="chorales: lower voices once more, on chords that several takes agree on")
+    ] = True,
     force: Annotated[bool, typer.Option(help="write over an existing file")] = False,
 ) -> None:
     """Write music with the champion: the same answer as POST /v1/compose with the same seed."""
@@ -37,8 +40,10 @@ def compose(
         if there and not force:
             raise StageError(f"{', '.join(there)} exists: choose another name, or write over it with --force")
         bundle = champion_bundle()[1]
+        from models.edit.chorales import drafted, revised
         from models.fill.compose import Composition
         from models.fill.compose import compose as written
+        from models.fill.fill import fill
         from music.analysis.chords import lead_sheet
 
         asked = Composition(
@@ -58,7 +63,11 @@ def compose(
             best_of=best_of,
         )
         try:
-            takes = written(bundle.decoder(8), bundle.tokenizer, asked, worth=bundle.rewards.of_answer)
+            decoder, t = bundle.decoder(8), bundle.tokenizer
+            wanted = drafted(t, asked) if revise else asked
+            takes = written(decoder, t, wanted, worth=bundle.rewards.of_answer)
+            if revise:
+                takes = revised(t, bundle.judges, lambda requests: fill(decoder, t, requests), asked, takes)
         except ValueError as error:
             raise StageError(str(error)) from error
         for take, target in zip(takes, targets, strict=True):

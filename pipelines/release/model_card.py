@@ -44,6 +44,43 @@ overlap of descriptors {table["overlap"]["before"]:.3f} -> {table["overlap"]["af
 """
 
 
+WRITERS = ("model", "ngram", "real")
+
+
+def music_section(metrics: dict[str, Any]) -> str:
+    """What a musician hears first, and which controls are offered."""
+    groups = metrics["music"]
+    rows = "\n".join(
+        f"| {kind}, {name.replace('_', ' ')} | "
+        + " | ".join(format(groups[who][kind].get(name, float("nan")), ".3f") for who in WRITERS)
+        + " |"
+        for kind in ("tunes", "chorales")
+        for name in groups["model"][kind]
+    )
+    controls = "\n".join(
+        f"| {name} | {row['rank']:.2f} | {row['exact']:.1%} | {row['unasked_exact']:.1%} | "
+        f"{'yes' if name in metrics['controls_earned'] else 'no'} |"
+        for name, row in metrics["controls"].items()
+    )
+    return f"""### What a musician hears first
+
+Endings, sections that come back, instruments that keep to their parts, chords; of real pieces to their real ends.
+
+| | model | n-gram | real pieces |
+|---|---|---|---|
+{rows}
+
+### Controls asked evenly over their range
+
+Rank: Spearman's correlation of the class asked with what came. A control is offered where it is obeyed.
+
+| control | rank | in the class asked | not asked | offered |
+|---|---|---|---|---|
+{controls}
+
+"""
+
+
 def write_model_card(path: Path, metrics: dict[str, Any], lineage: dict[str, Any]) -> None:
     """Markdown with what the model is, what it was trained on, what it may be used for, and what was
     measured."""
@@ -125,7 +162,7 @@ instruments that were not told. Real pieces: the same judge on held-out pieces w
 |---|---|---|---|
 {form}
 
-{alignment_section(metrics.get("alignment", {}))}## Limits
+{music_section(metrics)}{alignment_section(metrics.get("alignment", {}))}## Limits
 
 It knows the styles, metres and instruments of its data and no others. It learned mostly from dance tunes:
 long forms, dynamics and lyrics are beyond it. A sample may repeat a traditional phrase; `samples/index.json`
