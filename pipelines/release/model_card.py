@@ -64,7 +64,8 @@ def music_section(metrics: dict[str, Any]) -> str:
     )
     return f"""### What a musician hears first
 
-Endings, sections that come back, instruments that keep to their parts, chords; of real pieces to their real ends.
+Endings, sections that come back, instruments that keep to their parts, chords. Real pieces are heard to
+their real ends.
 
 | | model | n-gram | real pieces |
 |---|---|---|---|
