@@ -31,6 +31,8 @@ from serving.schemas import (
     Word,
 )
 
+MOST_NOTES, MOST_WORK = 20_000, 1_000_000  # of a file whose chords are named: notes, and notes times bars
+
 
 class KeptNote(Strict):
     """A note by its track and its number in it, by onset and then pitch; both count from 1."""
@@ -189,6 +191,12 @@ def without_text(file: FileCells) -> str:
     return base64.b64encode(to_midi(score)).decode()
 
 
+def named_chords(file: FileCells) -> str:
+    """The lead sheet of an answer; "" of a file too large for it to be worked out beside other requests."""
+    beats = file.score.note_num() * max(file.shape[0], 1)
+    return lead_sheet(file.score) if beats <= MOST_WORK and file.score.note_num() <= MOST_NOTES else ""
+
+
 def edit_answer(
     request: EditRequest, request_id: str, model: str, seed: int, done: EditOutcome
 ) -> EditAnswer:
@@ -200,7 +208,7 @@ def edit_answer(
             seed=answer.seed,
             bars=answer.file.shape[0],
             notes=answer.file.score.note_num(),
-            chords=lead_sheet(answer.file.score),
+            chords=named_chords(answer.file),
             changes=[CellChange(**change) for change in answer.changes],
             contract=ContractAnswer(
                 outside_before=answer.contract.before,

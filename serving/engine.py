@@ -4,6 +4,7 @@ call it."""
 import base64
 import binascii
 import threading
+import time
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
@@ -117,6 +118,7 @@ class Engine:
         """Takes and their scorecards; `revise`: chorales get second thoughts (models/edit/chorales.py).
         Raises Refused, naming what is known; Busy where too many wait."""
         tickets: list[Ticket[Filled]] = []
+        deadline = time.monotonic() + DEADLINE_S
         of_bars = [
             {name: value for name in PER_BAR if (value := getattr(bar, name)) is not None}
             for bar in asked.bar_controls
@@ -127,7 +129,7 @@ class Engine:
             requests = drafts(requests_of(self.tokenizer, wanted), wanted.best_of)
             for request in requests:
                 # what is queued when one is refused must be cancelled
-                tickets.append(self.batcher.submit(Region(self.tokenizer, request), DEADLINE_S))
+                tickets.append(self._submit(request, deadline))
             takes = takes_of(
                 requests,
                 [ticket.result() for ticket in tickets],
@@ -136,7 +138,9 @@ class Engine:
                 sounding_as(self.tokenizer, asked)[0],
             )
             if revise:
-                takes = revised(self.tokenizer, self.bundle.judges, self._fill_all(tickets), asked, takes)
+                takes = revised(
+                    self.tokenizer, self.bundle.judges, self._fill_all(tickets, deadline), asked, takes
+                )
         except ContractBroken:
             raise
         except Busy as error:
@@ -189,13 +193,18 @@ class Engine:
             card.scorecard["obeyed"] = self._obeyed(take.score, asked)
         return takes, judged
 
-    def _fill_all(self, tickets: list[Ticket[Filled]]) -> Filler:
+    def _submit(self, request: FillRequest, deadline: float) -> Ticket[Filled]:
+        """`deadline` on time.monotonic()."""
+        return self.batcher.submit(Region(self.tokenizer, request), max(deadline - time.monotonic(), 0))
+
+    def _fill_all(self, tickets: list[Ticket[Filled]], deadline: float) -> Filler:
         """Fills requests beside all others; their tickets go to `tickets`, to be cancelled with the rest."""
 
         def fill_all(requests: Sequence[FillRequest]) -> list[Filled]:
-            mine = [self.batcher.submit(Region(self.tokenizer, request), DEADLINE_S) for request in requests]
-            tickets.extend(mine)
-            return [ticket.result() for ticket in mine]
+            first = len(tickets)
+            for request in requests:
+                tickets.append(self._submit(request, deadline))
+            return [ticket.result() for ticket in tickets[first:]]
 
         return fill_all
 

@@ -234,6 +234,8 @@ def compose_for(
         asked = finder.wanted(taste)
     except Unanswerable as error:
         raise Refused(str(error), error.field) from error
+    offered = engine.bundle.controls
+    asked["controls"] = {name: value for name, value in asked.get("controls", {}).items() if name in offered}
     written, judged = engine.compose(
         Composition(**asked, bars=16, seed=seed, n=min(SPARE * takes, 8)), revise=False
     )

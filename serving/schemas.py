@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 MAX_BARS, MAX_TAKES, MAX_DRAFTS, MAX_SCORE_BASE64 = 256, 8, 32, 2_800_000  # 2 MB of MIDI
 MAX_CELLS = 256  # bars times tracks of one take: about 15 s on two cores, well inside the service's timeout
 Word = Annotated[str, StringConstraints(max_length=64)]
-Chords = Annotated[str, StringConstraints(max_length=4000)]
+Chords = Annotated[str, StringConstraints(max_length=8000)]
 CHORDS_ASKED = (
     "e.g. 'Dm7 | G7 | C F | C': bars set off by |, the chords of a bar share it evenly, ? or an empty bar "
     "is left "

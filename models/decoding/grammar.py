@@ -140,6 +140,12 @@ class Grammar:
             legal[at] = True
         elif idle:
             legal[at] = True
+            # rests before it: base masks know no limit so near
+            if script.lines[int(script.track[state[CURSOR] - 1])]:
+                grid, start = state[GRID], state[START]
+                earliest = max(state[ONSET] + 1, int(self._until[row].min()) - start, 0)
+                ticks = np.arange(-(-earliest // grid) * grid, onset - grid + 1, grid)
+                legal[self._masks.position_block.start + ticks[ticks != state[EXPECTED]]] = True
 
     def _lead(self, row: int, legal: np.ndarray) -> None:
         """Take the pitches that would make parallels from the legal tokens of a row, bool (vocabulary,),

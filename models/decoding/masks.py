@@ -69,6 +69,7 @@ class Masks:
         above = pitches > column[:, PITCH]
         free = (until <= at_abs) & (limit >= at_abs + grid) & (above | (expected != onset))
         placed = writes[:, None] & (expected < column[:, LENGTH]) & free.any(axis=1, keepdims=True)
+        placed &= expected % grid == 0  # after a kept note it may be off the grid
 
         # a pitch that may sound to the barline and beyond makes every position from its release on possible
         barline_abs = start + column[:, LENGTH]
@@ -115,7 +116,7 @@ class Masks:
         # Where the freest pitch may sound, it answers for all; only where it may not are all of them looked
         # at.
         released, closes = int(until[freest]) - start, int(limit[freest]) - start
-        if expected < length:
+        if expected < length and expected % grid == 0:
             told = freest >= lowest and released <= expected
             longest = (
                 closes - expected

@@ -9,13 +9,14 @@ from dataclasses import replace
 from models.edit.by_model import Filler
 from models.edit.edit import edit_file
 from models.edit.tasks import Edit
-from models.fill.compose import Composition, Take, written_for
+from models.fill.compose import TEMPERATURE, Composition, Take, written_for
 from models.judge.style_classifier import Judges
 from models.tokens.tokenizer import CellTokenizer
 from music.score.file_cells import FileCells
 
 CHORALE, FEWEST_VOICES = "chorale", 3
 DRAFTS = 4  # of which the best goes on: its melody decides where the voices can go
+MOST_CELLS = 160  # bars times voices times takes that are written so often
 
 
 def applies(asked: Composition, voices: int) -> bool:
@@ -27,7 +28,12 @@ def applies(asked: Composition, voices: int) -> bool:
         or any(asked.track_controls)
         or asked.bar_controls
     )
-    return asked.style == CHORALE and voices >= FEWEST_VOICES and not told
+    return (
+        asked.style == CHORALE
+        and voices >= FEWEST_VOICES
+        and asked.bars * voices * asked.n <= MOST_CELLS
+        and not told
+    )
 
 
 def drafted(tokenizer: CellTokenizer, asked: Composition) -> Composition:
@@ -47,8 +53,16 @@ def revised(
     found = []
     for k, take in enumerate(takes):
         edit = Edit(
-            "reharmonise", style=asked.style, key=asked.key, melody=0, locks=asked.locks, seed=take.seed
+            "reharmonise",
+            style=asked.style,
+            key=asked.key,
+            melody=0,
+            locks=asked.locks,
+            guidance=asked.guidance,
+            top_p=asked.top_p,
+            temperature=None if asked.temperature == TEMPERATURE else asked.temperature,
+            seed=take.seed,
         )
         answer = edit_file(tokenizer, judges, fill_all, FileCells.of(take.score), edit)[0]
-        found.append(Take(answer.file.score, take.tokens, take.seed if asked.best_of > 1 else asked.seed + k))
+        found.append(Take(answer.file.score, take.tokens, asked.seed + k))
     return found

@@ -22,6 +22,7 @@ def as_it_was(tokenizer: CellTokenizer, draft: Draft, edit: Edit) -> Locks:
     What the edit asks for goes before: its own ranges, several notes at once, another range."""
     polyphony = edit.controls.get("polyphony")
     several = polyphony is not None and BY_NAME["polyphony"].class_of(polyphony) > 0
+    locked = edit.locks.rhythm or edit.operation == "melody"  # then the rhythm says what sounds together
     beyond = OCTAVE if edit.key or "range" in edit.controls else BEYOND
     ranges: dict[int, tuple[int, int]] = {}
     lines = set(edit.locks.lines)
@@ -29,8 +30,11 @@ def as_it_was(tokenizer: CellTokenizer, draft: Draft, edit: Edit) -> Locks:
         part = _part(tokenizer, draft, edit, t)
         if program == DRUMS or part is None:
             continue
-        ranges[t] = (max(part.low - beyond, 0), min(part.high + beyond, 127))
-        if part.one_line and not several:
+        low, high = part.low - beyond, part.high + beyond
+        if edit.locks.scale and not any(pitch % 12 in edit.locks.scale for pitch in range(low, high + 1)):
+            low, high = low - OCTAVE, high + OCTAVE
+        ranges[t] = (max(low, 0), min(high, 127))
+        if part.one_line and not several and not locked:
             lines.add(t)
     return replace(edit.locks, ranges={**ranges, **edit.locks.ranges}, lines=frozenset(lines))
 

@@ -186,7 +186,8 @@ def requests_of(tokenizer: CellTokenizer, asked: Composition) -> list[FillReques
     tokenizer.prefix(Labels(asked.style, asked.rhythm, asked.key))
     plan = Plan(((numerator, denominator),) * asked.bars, programs)
     cells = cell_asks(asked.bar_controls, asked.bars, len(programs))
-    locks = as_played(tokenizer, programs, asked.style, asked.locks, polyphonic(labels.tracks))
+    several = {k for (_, k), asks in cells.items() if dict(asks).get("polyphony", 0) > 0}
+    locks = as_played(tokenizer, programs, asked.style, asked.locks, polyphonic(labels.tracks) | several)
     form, copied = form_places(asked.form, asked.bars) if asked.form else (None, ())
     chords = chord_line(tokenizer, plan, asked.chords) if asked.chords.strip() else None
     return [

@@ -35,7 +35,9 @@ def as_played(
         part = tokenizer.parts.get(program)
         if part is None or program == DRUMS:
             continue
-        ranges.setdefault(k, COMPASS[k] if chorale else (part.low, part.high))
+        low, high = COMPASS[k] if chorale else (part.low, part.high)
+        if not locks.scale or any(pitch % 12 in locks.scale for pitch in range(low, high + 1)):
+            ranges.setdefault(k, (low, high))
         if part.one_line and k not in polyphonic:
             lines.add(k)
     return replace(locks, ranges=ranges, lines=frozenset(lines))

@@ -233,17 +233,22 @@ class Draft:
         guidance: float = 1.0,
         chords: str = "",
     ) -> FillRequest:
-        """The cells of `mask` to be filled, as the passage stands. `labels`: what is asked; place and length
-        are put in here. Raises ValueError for unreadable chords, LockError for held notes under other
-        locks."""
+        """The cells of `mask` to be filled, as the passage stands, asked to be `labels`. Raises ValueError
+        for unreadable chords, LockError for held notes under other locks."""
         passage, starts = self.passage, self._starts(tokenizer)
-        tracks = []
+        tracks, held = [], list[np.ndarray]()
         for t, program in enumerate(passage.plan.programs):
             rows = [(row[t] + np.array([starts[b], 0, 0, 0]))[:, :3] for b, row in enumerate(self.cells)]
             none = [np.zeros((0, 3), dtype=np.int64)]
             kept = np.concatenate([rows[b] for b in range(len(rows)) if not mask[b, t]] or none)
             old = np.concatenate([rows[b] for b in range(len(rows)) if mask[b, t]] or none)
-            together = np.concatenate([without_overlaps(kept) if len(kept) else kept, old])
+            stays = np.concatenate([kept, self._held(mask, starts, t)])
+            stays = without_overlaps(stays) if len(stays) else stays
+            bar = np.searchsorted(starts, stays[:, 0], side="right") - 1
+            inside = mask[bar, t] if len(stays) else np.zeros(0, dtype=bool)
+            held.append(stays[inside])
+            held[-1][:, 1] = np.minimum(held[-1][:, 1], starts[-1] - held[-1][:, 0])
+            together = np.concatenate([stays[~inside], old])
             together[:, 1] = np.minimum(
                 together[:, 1], starts[-1] - together[:, 0]
             )  # what sounds past the passage is cut here, not in the file
@@ -257,7 +262,6 @@ class Draft:
         left = passage.file.shape[0] - passage.first
         told = replace(labels, bars=left, excerpt=passage.first > 0, tracks=tuple(asks))
         first = int(np.flatnonzero(passage.region.any(axis=1))[0])
-        held = self._held(mask, starts)
         if any(map(len, held)) and locks is not None and (locks.rhythm or locks.pitches):
             raise LockError("notes are kept and the rhythm or the pitches are locked: ask for one of them")
         return FillRequest(
@@ -273,20 +277,20 @@ class Draft:
             guidance,
             first_bar=passage.first,
             chords=chord_line(tokenizer, passage.plan, chords, first) if chords.strip() else None,
-            held=held,
+            held=tuple(held),
         )
 
-    def _held(self, mask: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Notes (n, 3) of each track that stay inside the cells of `mask`."""
-        found = []
-        for t, k in enumerate(self.passage.tracks):
-            rows = [np.zeros((0, 3), dtype=np.int64)]
-            for b in np.flatnonzero(mask[:, t]):
-                cell = self.cells[b][t]
-                mine = cell[np.isin(cell[:, 3], self.held.get(k, np.zeros(0, dtype=np.int64)))]
-                rows.append((mine + np.array([starts[b], 0, 0, 0]))[:, :3])
-            found.append(np.concatenate(rows))
-        return tuple(found)
+    def _held(self, mask: np.ndarray, starts: np.ndarray, t: int) -> np.ndarray:
+        """Notes (n, 3) of a track that stay inside the cells of `mask`."""
+        found = [np.zeros((0, 3), dtype=np.int64)]
+        for b in np.flatnonzero(mask[:, t]):
+            cell = self.cells[b][t]
+            mine = cell[np.isin(cell[:, 3], self._numbers(t))]
+            found.append((mine + np.array([starts[b], 0, 0, 0]))[:, :3])
+        return np.concatenate(found)
+
+    def _numbers(self, t: int) -> np.ndarray:  # in the file, of the notes of a track that stay
+        return self.held.get(self.passage.tracks[t], np.zeros(0, dtype=np.int64))
 
     def take(self, tokenizer: CellTokenizer, filled: Filled, mask: np.ndarray) -> None:
         """Put what was filled into the cells of `mask`."""
@@ -303,9 +307,9 @@ class Draft:
                 old = self.cells[b][t]
                 same = self.keep and len(mine) == len(old)
                 numbers = old[:, 3] if same else np.full(len(mine), -1)
-                held = self.held.get(self.passage.tracks[t], np.zeros(0, dtype=np.int64))
-                for row in old[np.isin(old[:, 3], held)]:
-                    numbers[(mine == row[:3]).all(axis=1)] = row[3]
+                # its length may have been cut on the grid
+                for row in old[np.isin(old[:, 3], self._numbers(t))]:
+                    numbers[(mine[:, [0, 2]] == row[[0, 2]]).all(axis=1)] = row[3]
                 self.cells[b][t] = np.column_stack([mine, numbers])
         self.filled |= mask
 
@@ -324,7 +328,7 @@ class Draft:
             found = [np.zeros((0, 4), dtype=np.int64)]
             for b in np.flatnonzero(self.filled[:, t]):
                 cell, (start, length) = self.cells[b][t], file.bars[passage.first + b, :2].tolist()
-                cell = cell[~np.isin(cell[:, 3], self.held.get(k, np.zeros(0, dtype=np.int64)))]
+                cell = cell[~np.isin(cell[:, 3], self._numbers(t))]
                 onset = (
                     np.minimum(np.rint(cell[:, 0] * scale), length - 1 - file.score.tpq // EARLY) + start
                 )  # a coarse file may round into the next bar

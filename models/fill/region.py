@@ -111,19 +111,18 @@ class Region:
         )
 
     def _copied(self) -> list[Copied]:
-        """Bars that come back note for note, and where sections end, beyond which no note sounds."""
+        """Bars of sections: which come back note for note, and the tick beyond which no note of each may
+        sound: the end of its section, and where it comes back in a shorter one as far from its barline as
+        that one goes."""
         request = self.request
         if request.form is None:
             return []
-        last = np.arange(len(request.form)) + request.form[:, 2]
-        return [
-            Copied(
-                bar=b,
-                source=int(request.form[b, 3]) if b in request.copied else NONE,
-                section_end=int(self.starts[last[b] + 1]),
-            )
-            for b in np.flatnonzero(request.form[:, 0] >= 0).tolist()
-        ]
+        told = np.flatnonzero(request.form[:, 0] >= 0).tolist()
+        end = {b: int(self.starts[b + request.form[b, 2] + 1]) for b in told}
+        for b in request.copied:
+            source = int(request.form[b, 3])
+            end[source] = min(end[source], int(self.starts[source]) + end[b] - int(self.starts[b]))
+        return [Copied(b, int(request.form[b, 3]) if b in request.copied else NONE, end[b]) for b in told]
 
     def _prompt(
         self, labels: Labels, chords: "np.ndarray | None", context: int

@@ -87,6 +87,13 @@ def _agreement(
     return {"rank": round(rank, 4), "exact": round(exact, 4)}
 
 
-def earned(table: Table, least_rank: float, least_exact: float) -> list[str]:
-    """Controls that are obeyed well enough to be offered."""
-    return [name for name, row in table.items() if row["rank"] >= least_rank and row["exact"] >= least_exact]
+def earned(obeyed: Table, least: float, gain: float) -> list[str]:
+    """Controls that are obeyed well enough to be offered: asked like test pieces (models/judge/obedience.py),
+    at least so often in the class asked, and so much more often than where they are not asked."""
+    return [
+        control.name
+        for control in CELL_CONTROLS
+        if (row := obeyed.get(control.name))
+        and row["obeyed"] >= least
+        and row["obeyed"] - row.get("unasked", row["chance"]) >= gain
+    ]

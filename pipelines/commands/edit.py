@@ -208,6 +208,12 @@ def _carry_out(
     from models.fill.fill import fill
     from music.score.errors import UnreadableScore
 
+    withheld = sorted(set(given.get("controls", {})) - bundle.controls)
+    if withheld:
+        raise StageError(
+            f"the champion was not found to obey {', '.join(withheld)}, so it is not offered; offered are "
+            f"{', '.join(sorted(bundle.controls)) or 'none'}"
+        )
     try:
         if operation in RULES:
             return [
