@@ -249,9 +249,8 @@ class Draft:
             held.append(stays[inside])
             held[-1][:, 1] = np.minimum(held[-1][:, 1], starts[-1] - held[-1][:, 0])
             together = np.concatenate([stays[~inside], old])
-            together[:, 1] = np.minimum(
-                together[:, 1], starts[-1] - together[:, 0]
-            )  # what sounds past the passage is cut here, not in the file
+            # what sounds past the passage is cut here, not in the file
+            together[:, 1] = np.minimum(together[:, 1], starts[-1] - together[:, 0])
             tracks.append((0 if program == DRUMS else program, program == DRUMS, together))
         changes = [
             (int(starts[b]), n, d)
