@@ -129,12 +129,18 @@ class Bundle:
         self._check_places()
         return OnnxDecoder((self.folder / "decoder.onnx").read_bytes(), slots, threads or decoding_threads())
 
+    @property
+    def runs(self) -> bool:
+        """Whether this version can run its network: those from before format 6 knew nothing of musical
+        places."""
+        return int(self._json(MANIFEST)["format"]) >= WITH_PLACES
+
     def _check_places(self) -> None:
-        """Raises BundleError for a network from before format 6, which knew nothing of musical places."""
-        written = int(self._json(MANIFEST)["format"])
-        if written < WITH_PLACES:
+        """Raises BundleError for a network that this version cannot run."""
+        if not self.runs:
             raise BundleError(
-                f"bundle {self.tag} has format {written}: its network reads no musical places and cannot be "
+                f"bundle {self.tag} has format {self._json(MANIFEST)['format']}: its network reads no "
+                "musical places and cannot be "
                 "run by "
                 "this version. Train again with `ostinato repro`, and promote the first of the new ones "
                 "with "

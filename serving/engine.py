@@ -18,6 +18,7 @@ from models.edit.by_model import Filler
 from models.edit.chorales import drafted, revised
 from models.fill.best_of import drafts
 from models.fill.compose import Composition, Take, cell_asks, requests_of, sounding_as, takes_of, track_asks
+from models.fill.passage import with_known_programs
 from models.fill.region import Region
 from models.fill.request import ContractBroken, Filled, FillRequest, plan_of
 from models.fill.sampling import key_obeyed
@@ -182,7 +183,8 @@ class Engine:
             told["bar_controls"] = len(asked.bar_controls)
         try:
             judged = [
-                judge(self.bundle, take.score, Labels()) for take in takes
+                judge(self.bundle, with_known_programs(self.tokenizer, take.score), Labels())
+                for take in takes
             ]  # without labels, like the reference of the percentile
         except UnreadableScore as error:
             raise Refused(

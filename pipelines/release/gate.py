@@ -251,12 +251,14 @@ def judge(
     if improved:
         low = aligned["reward"]["low"] if aligned else math.nan
         checks.append(Check("align_reward_lower_bound", low, ">", 0.0))
-    if champion is not None:
+    if champion is not None and not champion.runs:  # nothing can be said of it: a person must say so
+        checks.append(Check("champion_can_be_run", 0, ">=", 1))
+    elif champion is not None:
         worse = worse_nats(candidate, champion, gate)
         own, theirs = decoding_seconds([candidate, champion])
         checks.append(Check("worse_nats_upper_bound", worse, "<=", gate.max_worse_nats))
         checks.append(Check("latency_ratio", own / theirs, "<=", gate.max_latency_ratio))
-        if best is not None and best.digest not in (champion.digest, candidate.digest):
+        if best is not None and best.runs and best.digest not in (champion.digest, candidate.digest):
             worst = worse_nats(candidate, best, gate)
             checks.append(Check("worse_than_best_ever_upper_bound", worst, "<=", gate.max_worse_nats))
     return Verdict(candidate.digest, champion.digest if champion else "", tuple(checks), lowered)

@@ -215,7 +215,7 @@ def test_a_changed_bundle_is_refused(tiny_line: Path, tmp_path: Path) -> None:
         open_bundle(tmp_path / "bundle")
 
 
-def test_a_bundle_of_an_older_format_can_be_compared_with_but_not_served(
+def test_a_bundle_of_an_older_format_is_kept_and_asks_for_a_word_before_it_is_followed(
     tiny_line: Path, tmp_path: Path
 ) -> None:
     old = tmp_path / "bundle"
@@ -232,4 +232,6 @@ def test_a_bundle_of_an_older_format_can_be_compared_with_but_not_served(
     copy_bundle(found, tmp_path / "copy")
     assert open_bundle(tmp_path / "copy", older=True).digest == found.digest
     verdict = judge(open_bundle(tiny_line / "bundle"), found, load_params(tiny_line / "params.yaml").gate)
-    assert {check.name for check in verdict.checks} >= {"worse_nats_upper_bound", "latency_ratio"}
+    assert [check.name for check in verdict.checks if not check.passed] == ["champion_can_be_run"]
+    with pytest.raises(BundleError, match="--force --reason"):
+        _ = found.network

@@ -71,7 +71,7 @@ class FakeBundle:
     """A bundle's evaluation, without its parts."""
 
     def __init__(self, name: str, nats: float, low: float = 0.01) -> None:
-        self.digest, self.tag = name * 64, name * 16
+        self.digest, self.tag, self.runs = name * 64, name * 16, True
         pieces = {f"p{i}": {"nats": 100 * nats * (1 + 0.001 * (i % 7)), "notes": 100} for i in range(60)}
         change = {"before": 1.0, "after": 1.0, "ratio": 1.0, "high": 0.1, "low": low}
         parts = ("nats_per_note", "distinct", "overlap", "copied", "kept_out", "reward")
