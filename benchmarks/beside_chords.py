@@ -55,7 +55,7 @@ def without_chords(score: Score) -> Score:
     return alone
 
 
-def edited(bundle: Bundle, score: Score, operation: str, record: dict[str, Any], seed: int) -> Score | None:
+def edited(bundle: Bundle, score: Score, operation: str, record: dict[str, Any], seed: int) -> "Score | None":
     """The file after an edit of the melody; None where there is no simpler take."""
     decoder, t = bundle.decoder(16), bundle.tokenizer
     bars = None if operation == "continue" else REGION
