@@ -70,6 +70,7 @@ def main() -> None:
                 learning_rate=knobs.learning_rate,
                 warmup=knobs.warmup,
                 weight_decay=knobs.weight_decay,
+                parallels=knobs.parallels,
                 max_steps=knobs.max_steps,
                 weights=weights,
             ),

@@ -126,9 +126,9 @@ def _prompt(
     if given:
         missing = empty(plan)
         missing[:, 0] = False
-        return FillRequest(plan, missing, labels, seed, piece, locks, top_p=top_p)
+        return FillRequest(plan, missing, labels, seed, piece, locks, top_p=top_p, steered=False)
     even = Plan((plan.metres[min(1, count - 1)],) * count, plan.programs)  # without the upbeat
-    return FillRequest(even, empty(even), labels, seed, locks=locks, top_p=top_p)
+    return FillRequest(even, empty(even), labels, seed, locks=locks, top_p=top_p, steered=False)
 
 
 def real_takes(

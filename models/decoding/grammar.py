@@ -33,6 +33,7 @@ from models.decoding.masks import (
     Masks,
 )
 from models.decoding.script import NEVER, Script
+from models.decoding.steering import Steering
 from models.tokens.place_cells import Kinds
 from models.tokens.tokenizer import PITCHES, CellTokenizer
 
@@ -56,7 +57,7 @@ class Grammar:
         for kind, first in tokenizer.first_id.items():
             self._kind_of[first : first + tokenizer.block_size[kind]] = [kind] * tokenizer.block_size[kind]
         self._masks = Masks(tokenizer)
-        self.kinds = Kinds(tokenizer)
+        self.kinds, self.steering = Kinds(tokenizer), Steering(tokenizer)
 
     def is_pitch(self, token: int) -> bool:
         """Whether a token ends a note."""

@@ -17,8 +17,7 @@ from models.network.decoder import KVCache, Network
 from models.tokens.place import Told
 from models.tokens.place_scan import PlaceScan
 
-# settled tokens past which reading them in a pass of their own is faster than one by one in the passes that
-# all rows share
+# settled tokens past which reading them in a pass of their own is faster than one by one
 LONG_RUN = 8
 
 
@@ -91,7 +90,8 @@ class Job:
 
     temperature scales the scores; top_p keeps the smallest set of tokens with that probability (Holtzman et
     al. 2020). With `free_prompt`, the same without controls, scores are free + guidance * (asked - free):
-    classifier-free guidance (Ho & Salimans 2022).
+    classifier-free guidance (Ho & Salimans 2022). steered: scores are moved towards what is asked
+    (models/decoding/steering.py).
     """
 
     script: Script
@@ -102,6 +102,7 @@ class Job:
     guidance: float = 1.0
     free_prompt: Callable[[Sequence[int]], Prompt] | None = None
     deadline: float = float("inf")  # on time.monotonic()
+    steered: bool = False
     first_note_at: float = 0.0  # on time.monotonic(), set when it is written
     cancelled: bool = False
 
@@ -264,13 +265,12 @@ class Batch:
         legal = self._grammar.mask(np.array(keys))
         scores = np.stack([row.mixed_scores() for row in rows])
         draws = np.array([row.random.random() for row in rows])
-        tokens = choose(
-            scores,
-            legal,
-            draws,
-            np.array([row.job.temperature for row in rows]),
-            np.array([row.job.top_p for row in rows]),
-        )
+        temperature = np.array([row.job.temperature for row in rows])
+        for i, row in enumerate(rows):
+            if row.job.steered:
+                self._steer(row.scans[0], scores[i], temperature[i : i + 1])
+        top_p = np.array([row.job.top_p for row in rows])
+        tokens = choose(scores, legal, draws, temperature, top_p)
         done: list[tuple[Job, list[int] | Exception]] = []
         for key, row, token in zip(keys, rows, tokens.tolist(), strict=True):
             self._grammar.advance(key, token)
@@ -294,6 +294,14 @@ class Batch:
             else:
                 row.unread = more
         return done
+
+    def _steer(self, scan: PlaceScan, scores: np.ndarray, temperature: np.ndarray) -> None:
+        """Move the scores (V,) of the next token and its temperature (1,)."""
+        standing = scan.standing
+        lean = self._grammar.steering.lean(scan.told, standing)
+        if lean is not None:
+            scores += lean
+        temperature *= self._grammar.steering.temperature(standing)
 
     def _read(self, rows: list[_Row]) -> None:
         """One token more for each of these rows, all in one pass."""

@@ -108,6 +108,7 @@ class Region:
             request.guidance,
             free,
             deadline,
+            request.steered,
         )
 
     def _copied(self) -> list[Copied]:

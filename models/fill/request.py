@@ -27,7 +27,8 @@ class FillRequest:
     plan's first. chords: of each tick from the plan's start, int (ticks, 3), as `Told` has them. form: of
     each bar its letter, bars since its section began, bars to its end and the bar it comes back from, int
     (bars, 4), -1: none. copied: bars that come back note for note. held: of each track notes (n, 3) inside
-    the region that stay.
+    the region that stay. steered: the music is moved towards what is asked as it is written
+    (models/decoding/steering.py); without it the network's own probabilities are drawn from.
     """
 
     plan: Plan
@@ -46,6 +47,7 @@ class FillRequest:
     form: "np.ndarray | None" = None
     copied: tuple[int, ...] = ()
     held: tuple[np.ndarray, ...] = ()
+    steered: bool = True
 
     @property
     def bars(self) -> tuple[int, int]:

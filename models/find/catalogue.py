@@ -25,7 +25,7 @@ LABELS = (
     "collection",
     "licence",
 )  # what can be filtered by
-WORDS = 0.5  # weight of shared n-grams: `python -m benchmarks.embedding`
+WORDS = 0.8  # weight of shared n-grams: `python -m benchmarks.embedding`
 CANDIDATES = 400  # passages that are looked at for each passage of a query, where the index is not exact
 
 

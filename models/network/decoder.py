@@ -295,13 +295,25 @@ class Network(nn.Module):
     def forward(self, placed: Tensor, cache: KVCache | None = None) -> Tensor:
         return self.logits(self.hidden(placed, cache))
 
-    def loss(self, placed: Tensor, targets: Tensor, ignored: int = -100) -> Tensor:
+    def loss(
+        self,
+        placed: Tensor,
+        targets: Tensor,
+        ignored: int = -100,
+        avoided: Tensor | None = None,
+        unlikely: Tensor | None = None,
+    ) -> Tensor:
         """Mean nats of the targets (B, T) that are not `ignored`, each read at the token before it, `placed`
-        (B, T, 1 + COPIES + F)."""
+        (B, T, 1 + COPIES + F). avoided: tokens (B, T, A) that are to be less likely, by weights `unlikely`
+        (B, T)."""
         hidden = self.hidden(placed).flatten(0, 1)
         matrix = self.model.embed_tokens.weight
         kind = fused.working_type(hidden)
-        return fused.CrossEntropy.apply(hidden.to(kind), matrix.to(kind), targets.flatten(), ignored)
+        more: tuple[Tensor | None, Tensor | None] = (None, None)
+        if avoided is not None and unlikely is not None:
+            more = (avoided.flatten(0, 1), unlikely.flatten())
+        rows = (hidden.to(kind), matrix.to(kind), targets.flatten())
+        return fused.CrossEntropy.apply(*rows, ignored, *more)
 
     def parameter_count(self) -> int:
         return sum(p.numel() for p in self.parameters())

@@ -14,6 +14,7 @@ from torch.autograd import Function
 from torch.nn import functional as F
 
 BLOCK = 128  # queries at once: a block reads the keys up to its own end, 5/8 of the square at 512 tokens
+MOST_LIKELY = 0.999  # of a token that is to be avoided
 ROWS = 1024  # hidden states whose logits exist at once
 
 
@@ -142,14 +143,23 @@ class RMSNorm(Function):
 
 class CrossEntropy(Function):
     """Mean nats of the targets (N,) that are not `ignored`, from hidden states (N, D) and the output matrix
-    (V, D).
+    (V, D); plus `unlikely` (N,) times -log(1 - p) of each of the tokens `avoided` (N, A) but the target (0:
+    none): unlikelihood training (Welleck et al. 2020).
 
     Both gradients are made in the forward pass, some rows at a time, so that the (N, V) of logits never exist
     at once.
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, matrix: Tensor, targets: Tensor, ignored: int) -> Tensor:  # type: ignore[override]
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        hidden: Tensor,
+        matrix: Tensor,
+        targets: Tensor,
+        ignored: int,
+        avoided: "Tensor | None" = None,
+        unlikely: "Tensor | None" = None,
+    ) -> Tensor:
         counted = targets != ignored
         share = counted.float() / counted.sum().clamp(min=1)
         index = torch.where(counted, targets, 0)[:, None]
@@ -160,9 +170,15 @@ class CrossEntropy(Function):
             logits = (hidden[part] @ matrix.T).float()
             normal = logits.logsumexp(dim=-1, keepdim=True)
             loss += ((normal - logits.gather(1, index[part]))[:, 0] * share[part]).sum()
-            logits.sub_(normal).exp_().scatter_add_(1, index[part], -torch.ones_like(normal)).mul_(
-                share[part, None]
-            )
+            logits.sub_(normal).exp_()  # probabilities
+            if avoided is not None and unlikely is not None:
+                others = avoided[part]
+                weight = unlikely[part, None].float() * ((others > 0) & (others != index[part]))
+                p = logits.gather(1, others).clamp_(max=MOST_LIKELY)
+                loss -= (weight * torch.log1p(-p) * share[part, None]).sum()
+                pressed = weight * p / (1 - p)
+                logits.mul_(1 - pressed.sum(dim=-1, keepdim=True)).scatter_add_(1, others, pressed)
+            logits.scatter_add_(1, index[part], -torch.ones_like(normal)).mul_(share[part, None])
             dlogits = logits.to(hidden.dtype)
             torch.mm(dlogits, matrix, out=dhidden[part])
             dmatrix += dlogits.T @ hidden[part]
@@ -170,6 +186,8 @@ class CrossEntropy(Function):
         return loss
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[override]
+    def backward(  # type: ignore[override]
+        ctx: Any, gradient: Tensor
+    ) -> tuple[Tensor, Tensor, None, None, None, None]:
         dhidden, dmatrix = ctx.saved_tensors
-        return dhidden * gradient, dmatrix * gradient, None, None
+        return dhidden * gradient, dmatrix * gradient, None, None, None, None

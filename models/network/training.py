@@ -14,11 +14,13 @@ from models.network.decoder import Network, NetworkConfig
 from models.network.likelihood import piece_nats
 from models.network.lora import add_low_rank
 from models.network.optimizer import MuonAdamW
+from models.tokens.place import COLUMN, COPIES, FIRST, OFFSETS
 from models.tokens.shards import Shard
 from models.tokens.tokenizer import CellTokenizer
 from models.tokens.windows import Augmentation, Mixture, WindowDataset
 
 IGNORED = -100
+STRICT = 0.02  # of the chances for a parallel taken, up to which music is held to avoid them
 VALID_PIECES = 160  # looked at during training; evaluate uses all of the test split
 
 
@@ -28,6 +30,24 @@ def learning_rate_factor(progress: float, warmup: float) -> float:
     if progress < warmup:
         return max(progress / warmup, 0.01)
     return 0.1 + 0.45 * (1 + math.cos(math.pi * min((progress - warmup) / (1 - warmup), 1.0)))
+
+
+def parallels(placed: Tensor, first_pitch: int) -> Tensor:
+    """Pitch tokens that would make a parallel fifth or octave with another track, int64 (B, T, A), 0: none;
+    tokens with their places (B, T, WIDTH)."""
+    columns = [COLUMN[f"parallel{offset:+d}"] for offset in OFFSETS]
+    entries = placed[..., [1 + COPIES + c for c in columns]].long()
+    return torch.where(
+        entries > 0, entries - torch.from_numpy(FIRST[columns]).to(placed.device) + first_pitch, 0
+    )
+
+
+def strict(avoided: Tensor, following: Tensor) -> Tensor:
+    """Which rows hardly write what they could avoid, bool (B,): of tokens `avoided` (B, T, A), those that
+    follow (B, T)."""
+    could = (avoided > 0).any(dim=-1)
+    done = (avoided == following[..., None]).any(dim=-1) & could
+    return done.sum(dim=-1) <= STRICT * could.sum(dim=-1)
 
 
 class ValidPieces:
@@ -62,7 +82,8 @@ class ValidPieces:
 
 class Training(pl.LightningModule):
     """Cross-entropy of the tokens that are the network's own. What is given (controls, kept cells) is read,
-    not predicted.
+    not predicted. `parallels`: weight of the unlikelihood of parallel fifths and octaves in music that avoids
+    them.
 
     `weights`: to start from; `rank`: of the low-rank differences to learn, 0 to learn everything; `told`: the
     valid split is scored with its labels given; `collections`: only these of the valid split, where there are
@@ -84,9 +105,11 @@ class Training(pl.LightningModule):
         rank: int = 0,
         told: bool = False,
         collections: Sequence[str] = (),
+        parallels: float = 0.0,
     ) -> None:
         super().__init__()
         self.network = Network(config)
+        self._parallels, self._first_pitch = parallels, tokenizer.first_id["Pitch"]
         if weights is not None:
             self.network.load_state_dict(weights)
         if rank:
@@ -124,7 +147,9 @@ class Training(pl.LightningModule):
         """Mean nats of the scored tokens of rows (B, T + 1, WIDTH), tokens with their places."""
         # all shapes stay the same: oneDNN makes a kernel for each new one
         targets = torch.where(scored[:, 1:], rows[:, 1:, 0].long(), IGNORED)
-        return self.network.loss(rows[:, :-1], targets, IGNORED)
+        avoided = parallels(rows[:, :-1], self._first_pitch)
+        unlikely = self._parallels * strict(avoided, rows[:, 1:, 0]).float()[:, None].expand_as(targets)
+        return self.network.loss(rows[:, :-1], targets, IGNORED, avoided, unlikely)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         loss, world = self.loss(*batch), self.trainer.world_size

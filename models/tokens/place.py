@@ -3,9 +3,9 @@ other tracks, the bars that are left, the chord that is asked, what stood here a
 
 All of it follows from the tokens read so far and from what is told of the sequence (`Told`), so the
 likelihood of a piece stays a likelihood. A token *with its place* is WIDTH numbers: its id; token ids that
-would go on as an earlier bar did (COPIES of them, 0: none); and an entry of one table for each column below
-(0: nothing to say). The network adds what each says to the embedding of the token
-(models/network/decoder.py). models/tokens/place_reader.py reads whole sequences at once,
+would go on as another bar did, an earlier one or one that is kept ahead (COPIES of them, 0: none); and an
+entry of one table for each column below (0: nothing to say). The network adds what each says to the embedding
+of the token (models/network/decoder.py). models/tokens/place_reader.py reads whole sequences at once,
 models/tokens/place_scan.py token by token; docs/decisions/0015-musical-place.md has what each column is
 worth.
 """
@@ -21,11 +21,12 @@ from music.score.keys import MODES
 NONE = -1
 PITCHES = 128
 OFFSETS = (-3, -2, -1, 1, 2, 3)  # tracks that are heard one by one, from the one at work; below it: +
-LAGS = (4, 8, 16)  # bars back at which music comes back
+LAGS = (4, 8, 16)  # bars at which music comes back
 TICKS = 96  # longer bars and notes share the last entry
 MOTION = 13  # semitones; larger leaps share an entry
 CHORD = 6  # notes of a cell that are looked back at for what its own track still sounds
 HEAVY = 24  # ticks: a longer note weighs no more among the pitch classes heard so far
+COPY_NAMES = (*(f"{lag}" for lag in LAGS), "", *(f"+{lag}" for lag in LAGS))
 BARS, PHRASE, RUNS, LEVELS, SOON, SECTIONS, TRACKS = 64, 16, 4, 8, 8, 8, 16
 SIZES = {  # entries of each column
     "tick": TICKS + 1,  # from the barline to where the next note is expected
@@ -50,9 +51,9 @@ SIZES = {  # entries of each column
     "bars_left": BARS + 1,
     "bar": PHRASE,
     "closing": 12,  # whether a note of this length ends with the bar, and of which bar it is the end
-    **{
-        f"run{lag}": RUNS + 2 for lag in (*LAGS, "")
-    },  # of the last four bars those the same as so many bars back
+    # of the last four bars those the same as so many bars back, as the bar that form tells of, as in so
+    # many bars ahead, where they are kept
+    **{f"run{name}": RUNS + 2 for name in COPY_NAMES},
     "section": SECTIONS,
     "section_bar": PHRASE,
     "section_left": PHRASE,
@@ -70,11 +71,11 @@ SIZES = {  # entries of each column
 COLUMN = {name: i for i, name in enumerate(SIZES)}
 FIRST = np.cumsum([1, *SIZES.values()])[:-1]  # entry of value 0 of each column
 ENTRIES = 1 + sum(SIZES.values())
-COPIES = len(LAGS) + 1  # the last: the bar that form says comes back
+COPIES = len(COPY_NAMES)
 WIDTH = 1 + COPIES + len(SIZES)
 COPIED = (
     *range(1, 1 + COPIES),
-    *(1 + COPIES + COLUMN[f"run{lag}"] for lag in (*LAGS, "")),
+    *(1 + COPIES + COLUMN[f"run{name}"] for name in COPY_NAMES),
 )  # what says how it went
 
 

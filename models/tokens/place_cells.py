@@ -36,6 +36,7 @@ class Kinds:
         self.kind[tokenizer.id_of("Part", "Ahead")] = AHEAD
         self.kind[tokenizer.id_of("Part", "Fill")] = FILL
         self.kind[tokenizer.eos_id] = END
+        self.mask = tokenizer.mask_id
         # for one token at a time plain numbers are faster
         self.lists = (self.kind.tolist(), self.value.tolist(), self.beat.tolist())
 

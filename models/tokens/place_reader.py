@@ -24,7 +24,7 @@ from models.tokens.place import (
     Told,
 )
 from models.tokens.place_cells import AHEAD, FILL, Cells, Kinds
-from models.tokens.place_copies import write_copies
+from models.tokens.place_copies import CopyReader
 from models.tokens.tokenizer import CellTokenizer
 from music.score.cells import CELL_CONTROLS
 
@@ -52,11 +52,25 @@ class PlaceReader:
         main = int(fills[0]) + 1 if len(fills) else len(ids) if len(aheads) else 0
         shown = Cells.of(self.kinds, ids[main:], 0)
         ahead = Cells.of(self.kinds, ids[aheads[0] + 1 : main], told.before) if len(aheads) else None
+        if ahead is not None:
+            _write_ahead(placed[aheads[0] + 1 : fills[0] if len(fills) else main, 1 + COPIES :], ahead, told)
         if len(shown.lengths):
             columns, copies = placed[main:, 1 + COPIES :], placed[main:, 1 : 1 + COPIES]
             _Places(self.kinds, columns, shown, ahead, told).write()
-            write_copies(columns, copies, ids[main:], shown, told)
+            kept = (ids[aheads[0] + 1 : main], ahead) if ahead is not None else None
+            CopyReader(self.kinds, ids[main:], shown, kept, told).write(columns, copies)
         return placed
+
+
+def _write_ahead(columns: np.ndarray, ahead: Cells, told: Told) -> None:
+    """The columns of what is kept ahead: where in its bar and phrase it stands."""
+    n = len(columns)  # without Fill
+    for name, values, known in (
+        ("tick", ahead.x, ahead.in_cell),
+        ("bar", (told.first_bar + ahead.bar) % PHRASE, (ahead.bar >= told.before) & (told.first_bar >= 0)),
+    ):
+        i = COLUMN[name]
+        columns[:, i] = np.where(known, FIRST[i] + np.minimum(values, SIZES[name] - 1), 0)[:n]
 
 
 class _Sounding:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from models.tokens.place import (
-    BARS,
     CHORD,
     HEAVY,
     LEVELS,
@@ -15,7 +14,6 @@ from models.tokens.place import (
     NONE,
     PHRASE,
     PITCHES,
-    SECTIONS,
     SIZES,
     TICKS,
     WIDTH,
@@ -24,8 +22,8 @@ from models.tokens.place import (
 )
 from models.tokens.place_cells import AHEAD, BAR, DURATION, END, FILL, PITCH, POSITION, PROGRAM, Kinds
 from models.tokens.place_copies import CopyScan
-from models.tokens.place_rows import ASKS, AT, BASE, CHORD_WIDTH, FLAGS, ROLES, SHARE
-from models.tokens.place_tracks import AheadScan, TrackScan, sound
+from models.tokens.place_rows import AT, BASE, CHORD_WIDTH, FLAGS, ROLES, SHARE, bar_row, write_asks
+from models.tokens.place_tracks import AheadScan, Standing, TrackScan, sound
 
 
 class PlaceScan:
@@ -33,25 +31,24 @@ class PlaceScan:
 
     def __init__(self, kinds: Kinds, told: Told) -> None:
         self._kind, self._value, self._beat_of = kinds.lists
-        self._tpq, self._told, self._K = kinds.tpq, told, told.tracks
+        self._tpq, self.told, self._K = kinds.tpq, told, told.tracks
         self.row = [0] * WIDTH
         self._blank = [0] * WIDTH
         self._chords = ChordLine.of(told.chords).entries.tolist() if told.chords is not None else []
         self._ahead = AheadScan(told.tracks, told.before)
         self._shares, self._total = [0] * 12, 0
         self._reading_ahead = False
+        self._copies = CopyScan(told.again, kinds.mask)
         self._begin(0)
 
     def _begin(self, first_bar: int) -> None:
         """A section of cells: the sequence itself, Ahead, or what follows Fill."""
         self._tracks = [TrackScan() for _ in range(self._K)]
-        self._copies = CopyScan(self._told.again)
         self._bar, self._track, self._start, self._length = first_bar - 1, NONE, 0, 0
-        self._beat, self._begins = self._tpq, 0
+        self._beat, self._begins, self._closing = self._tpq, 0, 3
         self._offset_bar = first_bar
-        self._x = self._duration = self._note = 0
+        self._x = self._duration = 0
         self._cell: list[tuple[int, int, int]] = []
-        self._closing = 3
         self._onsets: list[list[int]] = [[] for _ in range(self._K)]
         self._moves: list[int] = []
 
@@ -68,24 +65,25 @@ class PlaceScan:
     def _read(self, token: int) -> None:
         kind = self._kind[token]
         if kind == AHEAD:
-            self._begin(self._told.before)
+            self._begin(self.told.before)
             self._reading_ahead = True
-            self._set_blank(token)
-            return
+            return self._set_blank(token)
         if kind == FILL:
             self._ahead.close()
+            self._copies.kept()
             self._reading_ahead = False
             self._begin(0)
-            self._set_blank(token)
-            return
-        self._copies.read(token)
+            return self._set_blank(token)
+        if self._reading_ahead:
+            self._copies.keep(token)
+        else:
+            self._copies.read(token)
         value = self._value[token]
         if kind == BAR:
             self._close()
             self._open_bar(token, value)
         elif self._bar < self._offset_bar:
             self._set_blank(token)
-            return
         elif kind == PROGRAM:
             self._close()
             self._enter(token)
@@ -102,6 +100,14 @@ class PlaceScan:
         self.row = list(self._blank)
         self.row[0] = token
 
+    def _set_ahead(self, token: int) -> None:
+        """A token of what is kept ahead: where in its bar and phrase it stands."""
+        self._set_blank(token)
+        if self.told.first_bar >= 0 and self._bar >= self._offset_bar:
+            self.row[AT["bar"]] = BASE["bar"] + (self.told.first_bar + self._bar) % PHRASE
+        if self._track != NONE:
+            self.row[AT["tick"]] = BASE["tick"] + min(self._x, TICKS)
+
     def _open_bar(self, token: int, length: int) -> None:
         self._start += self._length
         self._length, self._beat = length, self._beat_of[token]
@@ -109,36 +115,23 @@ class PlaceScan:
         self._track = NONE
         if self._reading_ahead:
             self._ahead.bar(self._start)
-        elif self._bar == self._told.before:
+        elif self._bar == self.told.before:
             self._begins = self._start
         self._onsets = [[] for _ in range(self._K)]
-        told, number, row = self._told, self._bar, list(self._blank)
-        if told.bars_left:
-            row[AT["bars_left"]] = BASE["bars_left"] + min(max(told.bars_left - number, 0), BARS)
-        if told.first_bar >= 0:
-            row[AT["bar"]] = BASE["bar"] + (told.first_bar + number) % PHRASE
-        if told.key is not None:
-            row[AT["tonic"]], row[AT["mode"]] = BASE["tonic"] + told.key[0], BASE["mode"] + told.key[1]
-        if number < len(told.sections) and told.sections[number][0] >= 0:
-            letter, since, left = told.sections[number]
-            row[AT["section"]] = BASE["section"] + letter % SECTIONS
-            row[AT["section_bar"]] = BASE["section_bar"] + min(since, PHRASE - 1)
-            row[AT["section_left"]] = BASE["section_left"] + min(left, PHRASE - 1)
-        self._bar_row = row
-        left = told.bars_left - number if told.bars_left else NONE
-        ends = number < len(told.sections) and told.sections[number][2] == 0
-        self._closing = 0 if left == 1 else 1 if ends else 2 if left == 2 else 3
+        self._bar_row, self._closing = bar_row(self.told, self._bar)
         self._set_bar(token)
 
     def _set_bar(self, token: int) -> None:
         if self._reading_ahead:
-            return self._set_blank(token)
+            return self._set_ahead(token)
         self.row = list(self._bar_row)
         self.row[0] = token
 
     def _close(self) -> None:
         """A cell is over."""
-        if self._track != NONE and not self._reading_ahead:
+        if self._track != NONE and self._reading_ahead:
+            self._copies.keep_end()
+        elif self._track != NONE:
             self._copies.end()
 
     def _enter(self, token: int) -> None:
@@ -146,7 +139,8 @@ class PlaceScan:
         self._x = self._duration = 0
         self._cell = []
         if self._reading_ahead:
-            return self._set_blank(token)
+            self._copies.keep_cell(self._bar, self._track)
+            return self._set_ahead(token)
         k, row = self._track, list(self._bar_row)
         row[0] = token
         self.row = row
@@ -169,9 +163,7 @@ class PlaceScan:
         self._set_x()
 
     def _go_on(self, kind: int, value: int, token: int) -> None:
-        if self._reading_ahead:
-            self._set_blank(token)
-        else:
+        if not self._reading_ahead:
             self.row = row = list(self.row)
             row[0] = token
             self._copies.go_on(token, row)
@@ -179,15 +171,14 @@ class PlaceScan:
             self._x = value
         elif kind == DURATION:
             self._duration = value + 1
-            if not self._reading_ahead:
-                row[AT["duration"]] = BASE["duration"] + min(value + 1, TICKS)
-                self._set_closing()
-            return
         elif kind == PITCH:
             self._hear(value)
-        else:
-            return
-        if not self._reading_ahead:
+        if self._reading_ahead:
+            self._set_ahead(token)
+        elif kind == DURATION:
+            row[AT["duration"]] = BASE["duration"] + min(value + 1, TICKS)
+            self._set_closing()
+        elif kind in (POSITION, PITCH):
             self._set_x()
 
     def _hear(self, pitch: int) -> None:
@@ -208,7 +199,7 @@ class PlaceScan:
             sound(track.held_pitch, track.held_classes, barline, end, pitch)
         self._cell.append((onset, self._x, pitch))
         track.last, track.before_last = pitch, track.last
-        if self._bar >= self._told.before and self._told.asks:
+        if self._bar >= self.told.before and self.told.asks:
             phase, sums = onset % self._beat, track.sums
             sums[0] += 1
             sums[1] += duration
@@ -223,8 +214,8 @@ class PlaceScan:
         row, track = self.row, self._tracks[self._track]
         if track.last >= 0:
             row[AT["last"]] = BASE["last"] + track.last
-            if self._told.key is not None:
-                row[AT["degree"]] = BASE["degree"] + (track.last - self._told.key[0]) % 12
+            if self.told.key is not None:
+                row[AT["degree"]] = BASE["degree"] + (track.last - self.told.key[0]) % 12
         if track.before_last >= 0:
             row[AT["before_last"]] = BASE["before_last"] + track.before_last
 
@@ -261,7 +252,7 @@ class PlaceScan:
             row[first : first + CHORD_WIDTH] = (
                 self._chords[at] if at < len(self._chords) else [0] * CHORD_WIDTH
             )
-        if self._told.asks:
+        if self.told.asks:
             self._set_asks(track, x, length)
 
     def _set_closing(self) -> None:
@@ -327,21 +318,33 @@ class PlaceScan:
         return held[at] if at < len(held) else NONE
 
     def _set_asks(self, track: TrackScan, x: int, length: int) -> None:
-        asks = self._told.asks
-        if self._bar < self._told.before or self._track >= len(asks):
+        asks = self.told.asks
+        if self._bar < self.told.before or self._track >= len(asks):
             return
         elapsed = self._start + min(x, length) - self._begins
-        n, long, covered, off = track.sums
-        some = max(n, 1)
-        values = (
-            n * self._tpq / max(elapsed, 1),
-            long / max(covered, 1),
-            float(track.high - track.low),
-            long / some / self._tpq,
-            off / some,
+        write_asks(self.row, asks[self._track], elapsed, track.sums[0], track.so_far(elapsed, self._tpq))
+
+    @property
+    def standing(self) -> Standing | None:
+        """Where the next token of a cell that is to be written is expected; None elsewhere."""
+        k, bar = self._track, self._bar
+        if self._reading_ahead or k == NONE or bar < self.told.before:
+            return None
+        elapsed = self._start + min(self._x, self._length) - self._begins
+        track, at = self._tracks[k], self._start + self._x
+        return Standing(
+            track=k,
+            tracks=self._K,
+            x=self._x,
+            length=self._length,
+            beat=self._beat,
+            duration=self._duration,
+            onset=self._cell[-1][0] if self._cell else NONE,
+            closing=self._closing == 0,
+            bars_left=max(self.told.bars_left - bar, 0),
+            notes=track.sums[0],
+            low=track.low,
+            high=track.high,
+            so_far=track.so_far(elapsed, self._tpq) if elapsed > 0 and track.sums[0] else (),
+            at=at,
         )
-        for i, index in enumerate(asks[self._track]):
-            if index >= 0:
-                at, base, width, edges = ASKS[i]
-                known = elapsed > 0 if not i else n > 0
-                self.row[at] = base + index * width + (1 + bisect_right(edges, values[i]) if known else 0)

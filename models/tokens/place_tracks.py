@@ -1,6 +1,31 @@
 """What the tracks of a section sound, as it is read token by token."""
 
+from dataclasses import dataclass
+
 from models.tokens.place import NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where the next token of a cell is expected. Ticks from the barline (`at`: from the first bar shown);
+    `duration` and `onset` of the note before in the cell (0, NONE: none); `closing`: the last bar of all.
+    notes, low, high and `so_far` (a value of each of CELL_CONTROLS, () before the first note) are of what was
+    written of this track."""
+
+    track: int
+    tracks: int
+    x: int
+    length: int
+    beat: int
+    duration: int
+    onset: int
+    closing: bool
+    bars_left: int
+    notes: int
+    low: int
+    high: int
+    so_far: tuple[float, ...]
+    at: int
 
 
 class TrackScan:
@@ -15,6 +40,18 @@ class TrackScan:
         self.end = self.end_of_last = NONE  # latest end of any note, end of the last
         self.sums = [0, 0, 0, 0]
         self.low, self.high = 128, NONE
+
+    def so_far(self, elapsed: int, tpq: int) -> tuple[float, ...]:
+        """A value of each of CELL_CONTROLS of what was written in so many ticks."""
+        n, long, covered, off = self.sums
+        some = max(n, 1)
+        return (
+            n * tpq / max(elapsed, 1),
+            long / max(covered, 1),
+            float(self.high - self.low),
+            long / some / tpq,
+            off / some,
+        )
 
 
 def sound(pitches: list[int], classes: list[int], start: int, end: int, pitch: int) -> None:

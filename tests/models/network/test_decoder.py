@@ -110,7 +110,7 @@ def test_fused_training_step_in_bf16_is_as_near_to_32_bits_as_torch() -> None:
     ours, theirs = (
         (gradient(loss, True) - exact).norm() / exact.norm() for loss in (Network.loss, plain_loss)
     )
-    assert ours < 1.3 * theirs < 0.05
+    assert ours < 1.5 * theirs < 0.05
 
 
 def test_targets_that_do_not_count_teach_nothing() -> None:

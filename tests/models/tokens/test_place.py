@@ -7,7 +7,7 @@ from symusic import Score
 
 from models.tokens.labels import Labels
 from models.tokens.layout import ahead_end, filled, grid_of
-from models.tokens.place import COLUMN, COPIES, FIRST, NONE, SIZES, WIDTH, Told, entry
+from models.tokens.place import COLUMN, COPIES, COPY_NAMES, FIRST, NONE, SIZES, WIDTH, Told, entry
 from models.tokens.place_cells import Kinds
 from models.tokens.place_reader import PlaceReader
 from models.tokens.place_scan import PlaceScan
@@ -108,8 +108,7 @@ def test_every_entry_lies_in_its_column(tokenizer: CellTokenizer) -> None:
         assert inside.all()
         seen |= {name for i, name in enumerate(SIZES) if entries[:, i].any()}
     rare = {
-        "run8",
-        "run16",
+        *(f"run{name}" for name in ("8", "16", "+8", "+16")),
         *(f"{name}{o}" for name in ("pitch", "motion", "parallel") for o in ("-3", "+3")),
     }
     assert set(SIZES) - rare <= seen, "some column never says anything"
@@ -164,7 +163,34 @@ def test_a_bar_that_comes_back_is_foretold_until_it_differs(tokenizer: CellToken
         PlaceScan(Kinds(tokenizer), Told(1, again=again)).follow(ids),
     ):
         # what form says comes back
-        told = [tokenizer[int(t)] if t else "" for t in placed[starts[4] + 1 :, COPIES]]
+        told = [tokenizer[int(t)] if t else "" for t in placed[starts[4] + 1 :, 1 + COPY_NAMES.index("")]]
         lag = [tokenizer[int(t)] if t else "" for t in placed[starts[4] + 1 :, 1]]  # four bars ago
         assert told == lag
         assert told[:5] == ["Duration_12", "Pitch_60", "Pitch_62", "Pitch_64", ""]
+
+
+def test_a_bar_that_is_kept_ahead_is_foretold(tokenizer: CellTokenizer) -> None:
+    """A tune of bars A B C D A B C E: bars 1 to 4 are written, 5 to 8 are kept."""
+    bars = [[60, 62, 64, 65], [67] * 4, [50] * 4, [72] * 4]
+    pitches = [p for bar in [*bars, *bars[:3], [74, 72, 71, 72]] for p in bar]
+    notes = np.array([(12 * i, 12, p) for i, p in enumerate(pitches)])
+    body, starts = tokenizer.encode_score(build([(40, False, notes)], [(0, 4, 4)], TPQ, 80))
+    grid, missing = grid_of(tokenizer, body, starts), np.zeros((8, 1), dtype=bool)
+    missing[:4] = True
+    ahead = grid.with_missing(missing).masked(0, 8, tokenizer.mask_id)
+    ids = [tokenizer.id_of("Part", "Ahead"), *ahead, tokenizer.id_of("Part", "Fill")]
+    main = len(ids)
+    ids += filled(tokenizer, grid, missing, 0, 4, {})[0]
+    reader = PlaceReader(tokenizer)
+    for placed in (
+        reader.read(np.array(ids), Told(1, first_bar=0)),
+        PlaceScan(reader.kinds, Told(1, first_bar=0)).follow(ids),
+    ):
+        copies = placed[main:, 1 + COPY_NAMES.index("+4")].tolist()
+        cells = np.flatnonzero([tokenizer[t].startswith("Program") for t in ids[main:]])
+        for bar, at in enumerate(cells[:3].tolist()):
+            stop = cells[bar + 1]
+            assert copies[at : stop - 1] == ids[main + at + 1 : main + stop], f"bar {bar + 1}"
+        assert ids[main + cells[3] + 2] not in copies[cells[3] :], "bar 4 is not what bar 8 is"
+        runs = placed[main + cells, 1 + COPIES + COLUMN["run+4"]] - FIRST[COLUMN["run+4"]]
+        assert runs.tolist() == [0, 1, 2, 3], "so many bars were the same"

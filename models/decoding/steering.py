@@ -1,0 +1,133 @@
+"""Steering: scores of the next token are moved towards what is asked and away from what was written too much,
+by how far the music is from what was asked so far.
+
+What is learned of controls in a few minutes says little where something unusual is asked. Steering closes the
+loop: after every note the value so far is compared with the class asked (models/tokens/place_tracks.py), and
+tokens that bring it nearer become likelier by as much as it is off, those that lead away less likely. What
+fits into the music is still the network's to say. The tones of a chord asked are lifted in the same way, and
+the last bar is written at a lower temperature: an ending is chosen with more care.
+"""
+
+import numpy as np
+
+from models.tokens.place import Told
+from models.tokens.place_tracks import Standing
+from models.tokens.tokenizer import CellTokenizer
+from music.score.cells import CELL_CONTROLS
+from music.score.chords import NO_CHORD, QUALITIES
+
+PRESS = 3.0  # nats a factor of two in duration, for each factor of two that density or length is off
+MOST_OFF = 1.5  # factors of two that count
+REST = 2.0  # nats for a rest of a quarter or more, for each factor of two that density is off
+OUTSIDE, WIDEN = 6.0, 1.0  # nats off a pitch beyond the range asked, for one that widens one too narrow
+ACROSS = 2.5  # nats for a note that sounds across the beat, where too few do; off, where too many
+TONE, BASS = 1.5, 2.0  # nats for a tone of the chord asked on a beat, for its bass in the lowest track
+OFF_BEAT = 0.4  # of TONE, off the beat
+ENDING = 0.7  # of the temperature, in the last bar
+NAMES = tuple(control.name for control in CELL_CONTROLS)
+
+
+class Steering:
+    """`lean(told, standing)`: nats to add to the scores of the next token, float64 (V,), or None."""
+
+    def __init__(self, tokenizer: CellTokenizer) -> None:
+        self._tpq = tokenizer.ticks_per_quarter
+        first, size = tokenizer.first_id, tokenizer.block_size
+        self._size = len(tokenizer)
+        self._duration = slice(first["Duration"], first["Duration"] + size["Duration"])
+        self._lengths = np.arange(1, size["Duration"] + 1)
+        self._pitches = [slice(first[k], first[k] + size[k]) for k in ("Pitch", "PitchDrum") if size.get(k)]
+        self._position = slice(first["Position"], first["Position"] + size["Position"])
+        self._ticks = np.arange(size["Position"])
+        self._ends = [slice(first[kind], first[kind] + size[kind]) for kind in ("Bar", "Program")]
+        self._eos = tokenizer.eos_id
+        self._pitch = np.arange(size["Pitch"])
+        self._tones = {
+            (root, quality): np.isin(self._pitch % 12, [(root + step) % 12 for step in intervals])
+            for root in range(12)
+            for quality, intervals in enumerate(QUALITIES.values())
+        }
+
+    def temperature(self, standing: Standing | None) -> float:
+        """What the temperature is multiplied with."""
+        return ENDING if standing is not None and standing.closing else 1.0
+
+    def lean(self, told: Told, standing: Standing | None) -> np.ndarray | None:
+        """Where nothing is asked of what comes next: None."""
+        if standing is None:
+            return None
+        asked = told.asks[standing.track] if standing.track < len(told.asks) else ()
+        chord = (
+            told.chords[standing.at] if told.chords is not None and standing.at < len(told.chords) else None
+        )
+        if chord is not None and not 0 <= chord[0] < NO_CHORD:
+            chord = None
+        if chord is None and (not standing.so_far or all(index < 0 for index in asked)):
+            return None
+        lean = np.zeros(self._size)
+        if standing.so_far:
+            self._rhythm(lean, asked, standing)
+            self._range(lean, asked, standing)
+        if chord is not None and standing.x < standing.length:
+            self._chord(lean, chord, standing)
+        return lean
+
+    def _rhythm(self, lean: np.ndarray, asked: tuple[int, ...], standing: Standing) -> None:
+        """Of durations, of pitches that take the duration as it stands, and of rests."""
+        worth = np.zeros(len(self._lengths))
+        for name, sign in (("density", -1.0), ("note_length", 1.0)):
+            i = NAMES.index(name)
+            if i < len(asked) and asked[i] >= 0:
+                aim = self._aim(i, asked[i], standing.so_far[i])
+                off = float(np.clip(sign * np.log2(aim / max(standing.so_far[i], 1e-3)), -MOST_OFF, MOST_OFF))
+                usual = self._tpq / aim if name == "density" else self._tpq * aim
+                worth += PRESS * off * np.log2(self._lengths / usual)
+                if name == "density":
+                    self._rests(lean, off, standing)
+        i = NAMES.index("syncopation")
+        phase = standing.x % standing.beat
+        if i < len(asked) and asked[i] >= 0 and phase:
+            off = self._aim(i, asked[i], standing.so_far[i]) - standing.so_far[i]
+            worth += ACROSS * np.sign(off) * (phase + self._lengths > standing.beat)
+        lean[self._duration] += worth
+        if standing.duration:
+            for block in self._pitches:
+                lean[block] += worth[standing.duration - 1]
+
+    def _rests(self, lean: np.ndarray, off: float, standing: Standing) -> None:
+        """Of positions further on and of the end of the cell: off a rest where there are too few notes (`off`
+        below 0), for one where there are too many."""
+        gaps = np.maximum(self._ticks - standing.x, 0)
+        lean[self._position] += REST * off * np.minimum(gaps / self._tpq, 1.0)
+        left = min(max(standing.length - standing.x, 0) / self._tpq, 1.0)
+        for block in self._ends:
+            lean[block] += REST * off * left
+        lean[self._eos] += REST * off * left
+
+    def _range(self, lean: np.ndarray, asked: tuple[int, ...], standing: Standing) -> None:
+        i = NAMES.index("range")
+        if i >= len(asked) or asked[i] < 0:
+            return
+        low, high = CELL_CONTROLS[i].bounds(asked[i])
+        wide = np.maximum(self._pitch, standing.high) - np.minimum(self._pitch, standing.low)
+        now = standing.so_far[i]
+        outside = wide >= high
+        worth = np.where(outside, -OUTSIDE, 0.0)
+        if now < low:
+            late = 1.0 + 2.0 / max(standing.bars_left, 1)
+            worth += np.where(~outside & (wide > now), WIDEN * late, 0.0)
+        lean[self._pitches[0]] += worth
+
+    def _chord(self, lean: np.ndarray, chord: np.ndarray, standing: Standing) -> None:
+        root, quality, bass = (int(value) for value in chord)
+        strong = standing.x % standing.beat == 0
+        lean[self._pitches[0]] += TONE * (1.0 if strong else OFF_BEAT) * self._tones[root, quality]
+        if strong and standing.tracks > 1 and standing.track == standing.tracks - 1 and bass >= 0:
+            lean[self._pitches[0]] += BASS * (self._pitch % 12 == bass)
+
+    def _aim(self, control: int, index: int, now: float) -> float:
+        """The value to come to: as things stand where they are well inside the class asked, else its
+        middle."""
+        low, high = CELL_CONTROLS[control].bounds(index)
+        margin = (high - low) / 4
+        return now if low + margin <= now < high - margin else max((low + high) / 2, 1e-3)
