@@ -71,6 +71,7 @@ def main() -> None:
                 warmup=knobs.warmup,
                 weight_decay=knobs.weight_decay,
                 parallels=knobs.parallels,
+                endings=knobs.endings,
                 max_steps=knobs.max_steps,
                 weights=weights,
             ),

@@ -300,18 +300,17 @@ class Network(nn.Module):
         placed: Tensor,
         targets: Tensor,
         ignored: int = -100,
+        weights: Tensor | None = None,
         avoided: Tensor | None = None,
         unlikely: Tensor | None = None,
     ) -> Tensor:
         """Mean nats of the targets (B, T) that are not `ignored`, each read at the token before it, `placed`
-        (B, T, 1 + COPIES + F). avoided: tokens (B, T, A) that are to be less likely, by weights `unlikely`
-        (B, T)."""
+        (B, T, 1 + COPIES + F), by `weights` (B, T). avoided: tokens (B, T, A) that are to be less likely, by
+        weights `unlikely` (B, T)."""
         hidden = self.hidden(placed).flatten(0, 1)
         matrix = self.model.embed_tokens.weight
         kind = fused.working_type(hidden)
-        more: tuple[Tensor | None, Tensor | None] = (None, None)
-        if avoided is not None and unlikely is not None:
-            more = (avoided.flatten(0, 1), unlikely.flatten())
+        more = [None if each is None else each.flatten(0, 1) for each in (weights, avoided, unlikely)]
         rows = (hidden.to(kind), matrix.to(kind), targets.flatten())
         return fused.CrossEntropy.apply(*rows, ignored, *more)
 

@@ -143,8 +143,8 @@ class RMSNorm(Function):
 
 class CrossEntropy(Function):
     """Mean nats of the targets (N,) that are not `ignored`, from hidden states (N, D) and the output matrix
-    (V, D); plus `unlikely` (N,) times -log(1 - p) of each of the tokens `avoided` (N, A) but the target (0:
-    none): unlikelihood training (Welleck et al. 2020).
+    (V, D), weighted by `weights` (N,); plus `unlikely` (N,) times -log(1 - p) of each of the tokens `avoided`
+    (N, A) but the target (0: none): unlikelihood training (Welleck et al. 2020).
 
     Both gradients are made in the forward pass, some rows at a time, so that the (N, V) of logits never exist
     at once.
@@ -157,11 +157,13 @@ class CrossEntropy(Function):
         matrix: Tensor,
         targets: Tensor,
         ignored: int,
+        weights: "Tensor | None" = None,
         avoided: "Tensor | None" = None,
         unlikely: "Tensor | None" = None,
     ) -> Tensor:
         counted = targets != ignored
-        share = counted.float() / counted.sum().clamp(min=1)
+        share = counted.float() if weights is None else counted * weights
+        share = share / share.sum().clamp(min=1)
         index = torch.where(counted, targets, 0)[:, None]
         dhidden, dmatrix = torch.empty_like(hidden), torch.zeros(matrix.shape, device=matrix.device)
         loss = torch.zeros((), device=hidden.device)
@@ -188,6 +190,6 @@ class CrossEntropy(Function):
     @staticmethod
     def backward(  # type: ignore[override]
         ctx: Any, gradient: Tensor
-    ) -> tuple[Tensor, Tensor, None, None, None, None]:
+    ) -> tuple[Tensor, Tensor, None, None, None, None, None]:
         dhidden, dmatrix = ctx.saved_tensors
-        return dhidden * gradient, dmatrix * gradient, None, None, None, None
+        return dhidden * gradient, dmatrix * gradient, None, None, None, None, None

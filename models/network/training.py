@@ -14,7 +14,7 @@ from models.network.decoder import Network, NetworkConfig
 from models.network.likelihood import piece_nats
 from models.network.lora import add_low_rank
 from models.network.optimizer import MuonAdamW
-from models.tokens.place import COLUMN, COPIES, FIRST, OFFSETS
+from models.tokens.place import COLUMN, COPIES, FIRST, OFFSETS, entry
 from models.tokens.shards import Shard
 from models.tokens.tokenizer import CellTokenizer
 from models.tokens.windows import Augmentation, Mixture, WindowDataset
@@ -83,7 +83,7 @@ class ValidPieces:
 class Training(pl.LightningModule):
     """Cross-entropy of the tokens that are the network's own. What is given (controls, kept cells) is read,
     not predicted. `parallels`: weight of the unlikelihood of parallel fifths and octaves in music that avoids
-    them.
+    them. `endings`: weight of a token of a last bar.
 
     `weights`: to start from; `rank`: of the low-rank differences to learn, 0 to learn everything; `told`: the
     valid split is scored with its labels given; `collections`: only these of the valid split, where there are
@@ -106,10 +106,12 @@ class Training(pl.LightningModule):
         told: bool = False,
         collections: Sequence[str] = (),
         parallels: float = 0.0,
+        endings: float = 1.0,
     ) -> None:
         super().__init__()
         self.network = Network(config)
-        self._parallels, self._first_pitch = parallels, tokenizer.first_id["Pitch"]
+        self._parallels, self._endings = parallels, endings
+        self._first_pitch = tokenizer.first_id["Pitch"]
         if weights is not None:
             self.network.load_state_dict(weights)
         if rank:
@@ -149,14 +151,19 @@ class Training(pl.LightningModule):
         targets = torch.where(scored[:, 1:], rows[:, 1:, 0].long(), IGNORED)
         avoided = parallels(rows[:, :-1], self._first_pitch)
         unlikely = self._parallels * strict(avoided, rows[:, 1:, 0]).float()[:, None].expand_as(targets)
-        return self.network.loss(rows[:, :-1], targets, IGNORED, avoided, unlikely)
+        return self.network.loss(rows[:, :-1], targets, IGNORED, self._weights(rows), avoided, unlikely)
+
+    def _weights(self, rows: Tensor) -> Tensor:
+        """How much each token that follows counts, (B, T)."""
+        left = rows[:, :-1, 1 + COPIES + COLUMN["bars_left"]]
+        return 1 + (self._endings - 1) * (left == entry("bars_left", 1)).float()
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         loss, world = self.loss(*batch), self.trainer.world_size
         if (
             world > 1
         ):  # ranks hold unlike counts of scored tokens; DDP's mean of these is the mean over all tokens
-            counted = batch[1][:, 1:].sum()
+            counted = (self._weights(batch[0]) * batch[1][:, 1:]).sum()
             loss = loss * counted * world / self.trainer.strategy.reduce(counted.clone(), reduce_op="sum")
         tokens = batch[1][:, 1:].numel() * world * (batch_idx + 1)
         self.log("train_loss", loss, prog_bar=True, sync_dist=world > 1)

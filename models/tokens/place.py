@@ -48,6 +48,9 @@ SIZES = {  # entries of each column
     **{f"share{pc}": LEVELS for pc in range(12)},  # of all that was heard so far
     "own_ahead": PITCHES,  # the next note that is kept in this track
     "own_ahead_in": SOON + 1,  # bars to it
+    "melody_next": PITCHES,  # of the uppermost other track that is kept ahead the next note, ticks to it
+    "melody_next_in": TICKS + 1,
+    "melody_after": PITCHES,  # and the one after
     "bars_left": BARS + 1,
     "bar": PHRASE,
     "closing": 12,  # whether a note of this length ends with the bar, and of which bar it is the end

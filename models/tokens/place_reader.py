@@ -23,6 +23,7 @@ from models.tokens.place import (
     ChordLine,
     Told,
 )
+from models.tokens.place_ahead import AheadReader, write_kept
 from models.tokens.place_cells import AHEAD, FILL, Cells, Kinds
 from models.tokens.place_copies import CopyReader
 from models.tokens.tokenizer import CellTokenizer
@@ -53,24 +54,13 @@ class PlaceReader:
         shown = Cells.of(self.kinds, ids[main:], 0)
         ahead = Cells.of(self.kinds, ids[aheads[0] + 1 : main], told.before) if len(aheads) else None
         if ahead is not None:
-            _write_ahead(placed[aheads[0] + 1 : fills[0] if len(fills) else main, 1 + COPIES :], ahead, told)
+            write_kept(placed[aheads[0] + 1 : fills[0] if len(fills) else main, 1 + COPIES :], ahead, told)
         if len(shown.lengths):
             columns, copies = placed[main:, 1 + COPIES :], placed[main:, 1 : 1 + COPIES]
             _Places(self.kinds, columns, shown, ahead, told).write()
             kept = (ids[aheads[0] + 1 : main], ahead) if ahead is not None else None
             CopyReader(self.kinds, ids[main:], shown, kept, told).write(columns, copies)
         return placed
-
-
-def _write_ahead(columns: np.ndarray, ahead: Cells, told: Told) -> None:
-    """The columns of what is kept ahead: where in its bar and phrase it stands."""
-    n = len(columns)  # without Fill
-    for name, values, known in (
-        ("tick", ahead.x, ahead.in_cell),
-        ("bar", (told.first_bar + ahead.bar) % PHRASE, (ahead.bar >= told.before) & (told.first_bar >= 0)),
-    ):
-        i = COLUMN[name]
-        columns[:, i] = np.where(known, FIRST[i] + np.minimum(values, SIZES[name] - 1), 0)[:n]
 
 
 class _Sounding:
@@ -124,7 +114,10 @@ class _Places:
         self._company()
         self._heard_so_far()
         self._line()
-        self._coming()
+        if self._ahead is not None and len(self._ahead.notes):
+            AheadReader(
+                self._columns, self._here, self._bar, self._track, self._x, self._starts, self._told
+            ).write(self._ahead, self._K)
         self._bars()
         self._closing()
         self._chords()
@@ -244,23 +237,6 @@ class _Places:
         self._put("before_last", second, second >= 0)
         if self._told.key is not None:
             self._put("degree", (last - self._told.key[0]) % 12, last >= 0)
-
-    def _coming(self) -> None:
-        """The next note of the track that is kept after this bar."""
-        if self._ahead is None or not len(self._ahead.notes):
-            return
-        B = len(self._lengths)
-        opens, coming = (np.full((self._K, B + 1), NONE) for _ in range(2))
-        distance = np.zeros((self._K, B + 1), dtype=np.int64)
-        for _, k, b, _, _, pitch in self._ahead.notes[::-1].tolist():
-            opens[k, b] = pitch
-        for b in range(B - 1, -1, -1):
-            sounds = opens[:, b + 1] >= 0
-            coming[:, b] = np.where(sounds, opens[:, b + 1], coming[:, b + 1])
-            distance[:, b] = np.where(sounds, 0, distance[:, b + 1] + 1)
-        pitch = coming[self._track, self._bar]
-        self._put("own_ahead", pitch, pitch >= 0)
-        self._put("own_ahead_in", distance[self._track, self._bar], pitch >= 0)
 
     def _bars(self) -> None:
         """Bars that are left and the place in the phrase and in the form: of Bar tokens too."""

@@ -13,6 +13,7 @@ from models.tokens.place import (
     PHRASE,
     SECTIONS,
     SIZES,
+    TICKS,
     WIDTH,
     Told,
 )
@@ -62,3 +63,10 @@ def write_asks(
             at, base, width, edges = ASKS[i]
             known = elapsed > 0 if not i else notes > 0
             row[at] = base + index * width + (1 + bisect_right(edges, so_far[i]) if known else 0)
+
+
+def write_melody(row: list[int], pitch: int, ticks: int, after: int) -> None:
+    """How the melody that is kept ahead goes on; NONE: no note."""
+    row[AT["melody_next"]] = BASE["melody_next"] + pitch if pitch >= 0 else 0
+    row[AT["melody_next_in"]] = BASE["melody_next_in"] + min(ticks, TICKS) if pitch >= 0 else 0
+    row[AT["melody_after"]] = BASE["melody_after"] + after if after >= 0 else 0

@@ -22,7 +22,17 @@ from models.tokens.place import (
 )
 from models.tokens.place_cells import AHEAD, BAR, DURATION, END, FILL, PITCH, POSITION, PROGRAM, Kinds
 from models.tokens.place_copies import CopyScan
-from models.tokens.place_rows import AT, BASE, CHORD_WIDTH, FLAGS, ROLES, SHARE, bar_row, write_asks
+from models.tokens.place_rows import (
+    AT,
+    BASE,
+    CHORD_WIDTH,
+    FLAGS,
+    ROLES,
+    SHARE,
+    bar_row,
+    write_asks,
+    write_melody,
+)
 from models.tokens.place_tracks import AheadScan, Standing, TrackScan, sound
 
 
@@ -63,7 +73,7 @@ class PlaceScan:
         return self.row
 
     def _read(self, token: int) -> None:
-        kind = self._kind[token]
+        kind, value = self._kind[token], self._value[token]
         if kind == AHEAD:
             self._begin(self.told.before)
             self._reading_ahead = True
@@ -78,7 +88,6 @@ class PlaceScan:
             self._copies.keep(token)
         else:
             self._copies.read(token)
-        value = self._value[token]
         if kind == BAR:
             self._close()
             self._open_bar(token, value)
@@ -245,6 +254,8 @@ class PlaceScan:
                 if onset <= x < end:
                     own |= 1 << pitch % 12
         row[AT["own0"] : AT["own0"] + 12] = FLAGS["own"][own]
+        if self._ahead_start != NONE:
+            write_melody(row, *self._ahead.melody(k, self._ahead_start + x))
         if self._K > 1:
             self._set_company(at, inside)
         if self._chords:
@@ -331,20 +342,9 @@ class PlaceScan:
         if self._reading_ahead or k == NONE or bar < self.told.before:
             return None
         elapsed = self._start + min(self._x, self._length) - self._begins
-        track, at = self._tracks[k], self._start + self._x
-        return Standing(
-            track=k,
-            tracks=self._K,
-            x=self._x,
-            length=self._length,
-            beat=self._beat,
-            duration=self._duration,
-            onset=self._cell[-1][0] if self._cell else NONE,
-            closing=self._closing == 0,
-            bars_left=max(self.told.bars_left - bar, 0),
-            notes=track.sums[0],
-            low=track.low,
-            high=track.high,
-            so_far=track.so_far(elapsed, self._tpq) if elapsed > 0 and track.sums[0] else (),
-            at=at,
-        )
+        track = self._tracks[k]
+        where = (k, self._K, self._x, self._length, self._beat, self._duration)
+        onset = self._cell[-1][0] if self._cell else NONE
+        ends = (onset, self._closing == 0, max(self.told.bars_left - bar, 0))
+        so_far = track.so_far(elapsed, self._tpq) if elapsed > 0 and track.sums[0] else ()
+        return Standing(*where, *ends, track.sums[0], track.low, track.high, so_far, self._start + self._x)

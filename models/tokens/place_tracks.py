@@ -1,5 +1,6 @@
 """What the tracks of a section sound, as it is read token by token."""
 
+from bisect import bisect_right
 from dataclasses import dataclass
 
 from models.tokens.place import NONE
@@ -74,6 +75,7 @@ class AheadScan:
         self._onsets: dict[tuple[int, int], list[int]] = {}
         self._opens: dict[tuple[int, int], int] = {}
         self._coming: list[list[tuple[int, int]]] = []
+        self._lines: dict[int, tuple[list[int], list[int]]] = {}  # track -> onsets, pitches
 
     def bar(self, start: int) -> None:
         """A bar begins."""
@@ -84,6 +86,9 @@ class AheadScan:
         sound(self.tracks[track].pitch, self.tracks[track].classes, start, end, pitch)
         self._onsets.setdefault((track, bar), []).append(onset)
         self._opens.setdefault((track, bar), pitch)
+        onsets, pitches = self._lines.setdefault(track, ([], []))
+        onsets.append(start)
+        pitches.append(pitch)
 
     def close(self) -> None:
         """All of it is read."""
@@ -108,3 +113,15 @@ class AheadScan:
         """Pitch of the next note of a track that is kept after a bar, NONE: none, and bars to it."""
         line = self._coming[track] if track < len(self._coming) else []
         return line[bar] if bar < len(line) else (NONE, 0)
+
+    def melody(self, track: int, at: int) -> tuple[int, int, int]:
+        """Of the uppermost other track that is kept: pitch of the next note after a tick, ticks to it, pitch
+        of the one after; NONE: none."""
+        others = [k for k in self._lines if k != track]
+        if not others:
+            return NONE, 0, NONE
+        onsets, pitches = self._lines[min(others)]
+        i = bisect_right(onsets, at)
+        if i == len(onsets):
+            return NONE, 0, NONE
+        return pitches[i], onsets[i] - at, pitches[i + 1] if i + 1 < len(onsets) else NONE

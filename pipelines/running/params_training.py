@@ -44,6 +44,7 @@ class TrainingKnobs(Section):
     fresh: float = Field(ge=0, le=1)
     accompanied: float = Field(ge=0, le=1)
     parallels: float = Field(ge=0)
+    endings: float = Field(gt=0)
     collection_temperature: float = Field(ge=0, le=2)
     rare_labels: float = Field(ge=0, le=1)
     often: dict[str, float]
