@@ -148,9 +148,9 @@ def ask_like(record: dict[str, Any], score: Score, bars: int, seed: int, **more:
 
 
 def write(bundle: Bundle, asked: Sequence[Composition], decoder: Any = None) -> list[Score]:
-    """A take of each."""
-    t = bundle.tokenizer
-    requests = [request for each in asked for request in drafts(requests_of(t, each), each.best_of)]
+    """A take of each, as they are served; of another decoder without the forms of real tunes."""
+    t, forms = bundle.tokenizer, None if decoder else bundle.forms
+    requests = [request for each in asked for request in drafts(requests_of(t, each, forms), each.best_of)]
     filled = fill(decoder or bundle.decoder(32), t, requests)
     return [take.score for take in takes_of(requests, filled, asked[0].best_of, bundle.rewards.of_answer, {})]
 

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from models.align.rewards import Rewards
 from models.align.rewards_file import load_rewards
 from models.decoding.onnx_decoder import OnnxDecoder
+from models.fill.forms import Forms
 from models.find.catalogue import Catalogue
 from models.find.embedding import Encoder
 from models.find.recommender import Recommender
@@ -33,14 +34,15 @@ class BundleError(ValueError):
     """A bundle that cannot be used; the message says what to do."""
 
 
-MANIFEST, FORMAT = "bundle.json", 6
-WITH_PLACES = 6  # the first format whose networks read places
+MANIFEST, FORMAT = "bundle.json", 7
+WITH_PLACES = 7  # the first format whose networks read places as this version counts them
 FILES = (
     "model.safetensors",
     "decoder.onnx",
     "config.json",
     "tokenizer.json",
     "profile.json",
+    "forms.json",
     "melodies.safetensors",
     "judges.safetensors",
     "rewards.safetensors",
@@ -131,20 +133,17 @@ class Bundle:
 
     @property
     def runs(self) -> bool:
-        """Whether this version can run its network: those from before format 6 knew nothing of musical
-        places."""
+        """Whether this version can run its network: those from before format 7 read other musical
+        places, or none."""
         return int(self._json(MANIFEST)["format"]) >= WITH_PLACES
 
     def _check_places(self) -> None:
         """Raises BundleError for a network that this version cannot run."""
         if not self.runs:
             raise BundleError(
-                f"bundle {self.tag} has format {self._json(MANIFEST)['format']}: its network reads no "
-                "musical places and cannot be "
-                "run by "
-                "this version. Train again with `ostinato repro`, and promote the first of the new ones "
-                "with "
-                f"--force --reason"
+                f"bundle {self.tag} has format {self._json(MANIFEST)['format']}: its network does not read "
+                "musical places as this version does. Train again with `ostinato repro`, and promote the "
+                "first of the new ones with --force --reason"
             )
 
     def decoders(self, slots: int) -> list[OnnxDecoder]:
@@ -152,6 +151,11 @@ class Bundle:
         in all: what a Batcher takes."""
         count = decoding_threads()
         return [self.decoder(-(-slots // count), threads=1) for _ in range(count)]
+
+    @cached_property
+    def forms(self) -> Forms:
+        """Of the training tunes, for compositions of which none is asked."""
+        return Forms.load(self.folder / "forms.json")
 
     @cached_property
     def _melodies(self) -> tuple[list[np.ndarray], list[int], list[str]]:

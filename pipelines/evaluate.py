@@ -17,6 +17,7 @@ from models.align.rollouts import Writer, prompts_like
 from models.bundle import save_melodies, seal
 from models.decoding.onnx_decoder import OnnxDecoder
 from models.decoding.onnx_graph import build_graph
+from models.fill.forms import Forms
 from models.fill.sampling import Sample
 from models.judge.controls import earned
 from models.judge.evaluation import decoder_nats, labellers, melodies_of, obedience, originality, structure
@@ -182,7 +183,8 @@ def main() -> None:
     decoder = OnnxDecoder(graph, knobs.batch_size, threads=params.machine.threads)
     print(f"decoder: {metrics['decoder']}", flush=True)
     wish = Wish(**{field.name: getattr(knobs, field.name) for field in fields(Wish)})
-    written = write_all_samples(decoder, ngram, tokenizer, test, wish)
+    forms = Forms.of_shard(shards["train"])
+    written = write_all_samples(decoder, ngram, tokenizer, test, wish, forms)
     mine: list[Sample] = written["model"]
     openings = [score for score, _ in written["human"]]
     scores = [s.score for s in mine if s.score is not None]
@@ -245,6 +247,7 @@ def main() -> None:
     shutil.rmtree(BUNDLE, ignore_errors=True)
     BUNDLE.mkdir()
     (BUNDLE / "decoder.onnx").write_bytes(graph)
+    forms.save(BUNDLE / "forms.json")
     save_melodies(
         BUNDLE / "melodies.safetensors",
         lines,

@@ -58,7 +58,8 @@ class ComposeRequest(Strict):
         "",
         description=(
             "sections, e.g. AABB or A:8 B:8 A:4 (bars): a letter that was there comes back note for note, "
-            "with ' varied"
+            "with ' varied; `free`: none. Left out, a tune of 16 bars or more is told one that real tunes of "
+            "its style, dance and length had"
         ),
     )
     chords: Chords = Field("", description=CHORDS_ASKED)
@@ -139,6 +140,7 @@ class TakeAnswer(BaseModel):
     bars: int
     notes: int
     tokens: int
+    form: str = Field(description='the form it was told, asked or drawn, with bars; "": none')
     chords: str = Field(description=CHORDS_NAMED)
     warnings: list[str] = Field(default_factory=list)
     scorecard: Scorecard
@@ -176,6 +178,7 @@ def compose(desk: Desk, request: ComposeRequest) -> ComposeAnswer:
                 bars=card.bars,
                 notes=card.notes,
                 tokens=take.tokens,
+                form=take.form,
                 chords=lead_sheet(take.score, request.key),
                 warnings=warnings,
                 scorecard=Scorecard(**card.scorecard),

@@ -127,7 +127,7 @@ class Engine:
         self.check_controls(asked.controls, *asked.track_controls, *of_bars)
         try:
             wanted = drafted(self.tokenizer, asked) if revise else asked
-            requests = drafts(requests_of(self.tokenizer, wanted), wanted.best_of)
+            requests = drafts(requests_of(self.tokenizer, wanted, self.bundle.forms), wanted.best_of)
             for request in requests:
                 # what is queued when one is refused must be cancelled
                 tickets.append(self._submit(request, deadline))

@@ -10,6 +10,7 @@ from models.tokens.place import NONE
 from models.tokens.tokenizer import CellTokenizer
 from music.score.chords import parse_chord
 
+QUOTE = "'"  # marks a section that comes back varied
 _SECTION = re.compile(r"([A-Z])('*)(?::([0-9]{1,3}))?")
 
 
@@ -49,6 +50,18 @@ def _cuts(length: int, metre: tuple[int, int], count: int, tpq: int) -> list[int
     if count > beats:
         raise ValueError(f"{count} chords in a bar of {beats} beats: at most one a beat")
     return [round(i * beats / count) * beat for i in range(count)] + [length] if count else [0, length]
+
+
+def form_named(places: np.ndarray | None, copied: Sequence[int]) -> str:
+    """What `form_places` read, with the length of every section; "" for no form."""
+    if places is None:
+        return ""
+    sections = []
+    for b in np.flatnonzero(places[:, 1] == 0).tolist():
+        letter, _, to_end, source = places[b].tolist()
+        varied = source >= 0 and b not in copied
+        sections.append(f"{chr(ord('A') + letter)}{QUOTE * varied}:{to_end + 1}")
+    return " ".join(sections)
 
 
 def form_places(form: "str | Sequence[str]", bars: int) -> tuple[np.ndarray, tuple[int, ...]]:

@@ -8,9 +8,10 @@ from symusic import Score
 from models.decoding.locks import Locks
 from models.decoding.loop import Decoder
 from models.decoding.script import Plan
-from models.fill.asked import chord_line, form_places
+from models.fill.asked import chord_line, form_named, form_places
 from models.fill.best_of import Worth, best, drafts
 from models.fill.fill import fill
+from models.fill.forms import FREE, Forms
 from models.fill.parts import as_played, nearest_program, polyphonic
 from models.fill.request import Filled, FillRequest, empty
 from models.tokens.labels import Labels, TrackAsk
@@ -41,7 +42,8 @@ class Composition:
     """What is asked. Empty strings, lists and None are left to the model (metre and instruments: to the
     defaults below; parallels are kept from in chorales).
 
-    form: "AABB", "A:8 B:8 A:4"; chords: "Dm7 | G7 | C F | C" (models/fill/asked.py has both). controls:
+    form: "AABB", "A:8 B:8 A:4", "free"; where it is left out a tune is told one that real ones had
+    (models/fill/forms.py). chords: "Dm7 | G7 | C F | C" (models/fill/asked.py has both). controls:
     numbers by name (music/score/cells.py) asked of every track; track_controls: of each track, over
     `controls`.
     """
@@ -69,11 +71,12 @@ class Composition:
 
 @dataclass(frozen=True)
 class Take:
-    """One answer: the score, its tokens' count and the seed that gives it again."""
+    """One answer: the score, its tokens' count, the seed that gives it again, and the form it was told."""
 
     score: Score
     tokens: int
     seed: int
+    form: str = ""
 
     @property
     def midi(self) -> bytes:
@@ -160,9 +163,21 @@ def sounding_as(tokenizer: CellTokenizer, asked: Composition) -> tuple[dict[int,
     return {k: program for k, (program, _) in other.items()}, warnings
 
 
-def requests_of(tokenizer: CellTokenizer, asked: Composition) -> list[FillRequest]:
-    """One request for each of the n takes. Raises ValueError (of which NotRepresentable and LockError are
-    kinds) naming what is known."""
+def form_told(asked: Composition, tracks: int, forms: Forms | None, seed: int) -> str:
+    """The form that a take is told: the one asked, or for a tune of which no chords and no single bars are
+    asked one that real tunes had."""
+    if asked.form:
+        return "" if asked.form == FREE else asked.form
+    if forms is None or tracks > 1 or asked.chords.strip() or asked.bar_controls:
+        return ""
+    return forms.draw(asked.style, asked.rhythm, asked.bars, seed)
+
+
+def requests_of(
+    tokenizer: CellTokenizer, asked: Composition, forms: Forms | None = None
+) -> list[FillRequest]:
+    """One request for each of the n takes; `forms`: of a bundle. Raises ValueError (of which
+    NotRepresentable and LockError are kinds) naming what is known."""
     metre = asked.metre or (
         DEFAULT_METRE
         if tuple(int(x) for x in DEFAULT_METRE.split("/")) in tokenizer.metres
@@ -188,27 +203,30 @@ def requests_of(tokenizer: CellTokenizer, asked: Composition) -> list[FillReques
     cells = cell_asks(asked.bar_controls, asked.bars, len(programs))
     several = {k for (_, k), asks in cells.items() if dict(asks).get("polyphony", 0) > 0}
     locks = as_played(tokenizer, programs, asked.style, asked.locks, polyphonic(labels.tracks) | several)
-    form, copied = form_places(asked.form, asked.bars) if asked.form else (None, ())
     chords = chord_line(tokenizer, plan, asked.chords) if asked.chords.strip() else None
-    return [
-        FillRequest(
-            plan,
-            empty(plan),
-            labels,
-            asked.seed + take,
-            None,
-            locks,
-            cells,
-            asked.temperature,
-            asked.top_p,
-            asked.guidance,
-            asked.tempo or DEFAULT_TEMPO_QPM,
-            chords=chords,
-            form=form,
-            copied=copied,
+    found = []
+    for seed in range(asked.seed, asked.seed + asked.n):
+        told = form_told(asked, len(programs), forms, seed)
+        form, copied = form_places(told, asked.bars) if told else (None, ())
+        found.append(
+            FillRequest(
+                plan,
+                empty(plan),
+                labels,
+                seed,
+                None,
+                locks,
+                cells,
+                asked.temperature,
+                asked.top_p,
+                asked.guidance,
+                asked.tempo or DEFAULT_TEMPO_QPM,
+                chords=chords,
+                form=form,
+                copied=copied,
+            )
         )
-        for take in range(asked.n)
-    ]
+    return found
 
 
 def takes_of(
@@ -225,7 +243,8 @@ def takes_of(
         score = written[i].score
         for k, program in programs.items():
             score.tracks[k].program = program
-        takes.append(Take(score, len(written[i].ids), requests[i].seed))
+        told = form_named(requests[i].form, requests[i].copied)
+        takes.append(Take(score, len(written[i].ids), requests[i].seed, told))
     return takes
 
 
@@ -235,9 +254,10 @@ def compose(
     asked: Composition,
     deadline_s: float | None = None,
     worth: Worth | None = None,
+    forms: Forms | None = None,
 ) -> list[Take]:
     """Write `asked.n` pieces of exactly `asked.bars` bars; take k is drawn with the seed `asked.seed + k`, or
     is the best draft by `worth`. Raises TimeoutError past the deadline."""
-    requests = drafts(requests_of(tokenizer, asked), asked.best_of)
+    requests = drafts(requests_of(tokenizer, asked, forms), asked.best_of)
     programs, _ = sounding_as(tokenizer, asked)
     return takes_of(requests, fill(decoder, tokenizer, requests, deadline_s), asked.best_of, worth, programs)

@@ -9,6 +9,9 @@ import numpy as np
 from symusic import Score
 
 from models.decoding.loop import Decoder
+from models.fill.asked import form_places
+from models.fill.compose import Composition, form_told
+from models.fill.forms import Forms
 from models.fill.request import FillRequest
 from models.fill.sampling import Sample, key_obeyed, write_samples
 from models.judge.obedience import cell_obedience, class_obedience, label_obedience
@@ -180,8 +183,11 @@ def write_unasked(
     ]
 
 
-def longer(requests: Sequence[FillRequest], bars: int, count: int) -> list[FillRequest]:
-    """The first `count` requests for `bars` bars, with labels only: for form."""
+def longer(
+    requests: Sequence[FillRequest], bars: int, count: int, forms: Forms | None = None
+) -> list[FillRequest]:
+    """The first `count` requests for `bars` bars, with labels only: for form. forms: tunes are told one of
+    them, as compositions are."""
     found = []
     for request in requests[:count]:
         plan = replace(request.plan, metres=(request.plan.metres[0],) * bars)
@@ -192,6 +198,9 @@ def longer(requests: Sequence[FillRequest], bars: int, count: int) -> list[FillR
             key=request.labels.key,
             bars=bars,
         )
+        asked = Composition(labels.style, labels.rhythm, bars=bars)
+        told = form_told(asked, len(plan.programs), forms, request.seed)
+        places, copied = form_places(told, bars) if told else (None, ())
         found.append(
             replace(
                 request,
@@ -199,18 +208,25 @@ def longer(requests: Sequence[FillRequest], bars: int, count: int) -> list[FillR
                 missing=np.ones((bars, len(plan.programs)), dtype=bool),
                 labels=labels,
                 cells={},
+                form=places,
+                copied=copied,
             )
         )
     return found
 
 
 def write_form_samples(
-    decoder: Decoder, tokenizer: CellTokenizer, requests: Sequence[FillRequest], bars: int, count: int
+    decoder: Decoder,
+    tokenizer: CellTokenizer,
+    requests: Sequence[FillRequest],
+    bars: int,
+    count: int,
+    forms: Forms | None = None,
 ) -> list[Score]:
     """Valid samples of `longer` requests."""
     return [
         s.score
-        for s in write_samples(decoder, tokenizer, longer(requests, bars, count))
+        for s in write_samples(decoder, tokenizer, longer(requests, bars, count, forms))
         if s.score is not None
     ]
 

@@ -7,6 +7,7 @@ from typing import Any
 from symusic import Score
 
 from models.decoding.loop import Decoder
+from models.fill.forms import Forms
 from models.fill.sampling import Sample, requests_like, write_samples
 from models.judge.controls import asked_evenly
 from models.judge.evaluation import ask_of_cells, write_form_samples, write_unasked
@@ -37,10 +38,11 @@ class Wish:
 
 
 def write_all_samples(
-    decoder: Decoder, ngram: NgramModel, tokenizer: CellTokenizer, test: Shard, wish: Wish
+    decoder: Decoder, ngram: NgramModel, tokenizer: CellTokenizer, test: Shard, wish: Wish, forms: Forms
 ) -> dict[str, Any]:
-    """Samples of the model, the same that also ask for every cell, longer ones for form, and the n-gram's for
-    the same requests; and the openings (with their keys) of the test pieces they are like."""
+    """Samples of the model, the same that also ask for every cell, longer ones for form (told one
+    of `forms`, as they are served), and the n-gram's for the same requests; and the openings (with their
+    keys) of the test pieces they are like."""
     requests, order = requests_like(
         test,
         tokenizer,
@@ -60,7 +62,7 @@ def write_all_samples(
         "cells": write_samples(
             decoder, tokenizer, ask_of_cells(requests[:few], order[:few], test, tokenizer)
         ),
-        "form": write_form_samples(decoder, tokenizer, requests, wish.form_bars, few),
+        "form": write_form_samples(decoder, tokenizer, requests, wish.form_bars, few, forms),
         "ngram": write_samples(baseline, tokenizer, base),
         "chorales": _of_style(CHORALE, decoder, tokenizer, test, wish),
         "ngram_chorales": _of_style(CHORALE, baseline, tokenizer, test, wish),

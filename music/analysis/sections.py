@@ -1,8 +1,8 @@
 """Form: which sections a piece has and which of them come back.
 
-Sections are of one length (the last may be shorter); of the lengths and upbeats that are tried, those under
-which most bars stand in a section that came before are taken, where eight bars count most, as a listener
-would count.
+Sections are of one length (the last may be shorter); of the lengths that are tried, the one under which most
+bars stand in a section that came before is taken, where eight bars count most, as a listener would count. A
+first bar whose first half is silent is an upbeat: it belongs to the first section, which is a bar longer.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from symusic import Score
 
-from music.analysis.structure import bar_contents
+from music.analysis.structure import bar_contents, has_upbeat
 
 LENGTHS = {
     8: 1.0,
@@ -37,21 +37,17 @@ class Section:
 
 def sections_of(score: Score) -> list[Section]:
     """The sections of a score, in order."""
-    return _sections(bar_contents(score))
-
-
-def _sections(contents: list[bytes]) -> list[Section]:
+    contents, upbeat = bar_contents(score), int(has_upbeat(score))
     best: list[Section] = []
     most = -1.0
     for length, counts in LENGTHS.items():
-        for upbeat in (0, 1):
-            if len(contents) < length + upbeat:
-                continue
-            found = _cut(contents, length, upbeat)
-            back = counts * sum(section.length for section in found if section.again >= 0)
-            even = 0.4 * ((len(contents) - upbeat) % length == 0)
-            if back + even > most:
-                best, most = found, back + even
+        if len(contents) < length + upbeat:
+            continue
+        found = _cut(contents, length, upbeat)
+        back = counts * sum(section.length for section in found if section.again >= 0)
+        even = 0.4 * ((len(contents) - upbeat) % length == 0)
+        if back + even > most:
+            best, most = found, back + even
     return best or [Section(0, len(contents), 0, -1)]
 
 

@@ -25,6 +25,13 @@ def bar_contents(score: Score) -> list[bytes]:
     return [np.concatenate(row).tobytes() if row else b"" for row in rows]
 
 
+def has_upbeat(score: Score) -> bool:
+    """Whether the first half of the first bar is silent, and the second is not."""
+    onsets = [int(note_array(track)[:, 0].min()) for track in score.tracks if len(track.notes)]
+    length = int(bar_table(score)[0, 1])
+    return bool(onsets) and length / 2 <= min(onsets) < length
+
+
 def repetition(score: Score, lag: int) -> float | None:
     """Share of sounding bars from bar `lag` on that are the same as the bar `lag` bars before; None where the
     piece is not longer than it."""
@@ -34,8 +41,8 @@ def repetition(score: Score, lag: int) -> float | None:
 
 
 def same_bars(score: Score, length: int) -> float:
-    """Share of the second `length` bars that are the same as the first."""
-    contents = bar_contents(score)
+    """Share of the second `length` bars (after an upbeat) that are the same as the first."""
+    contents = bar_contents(score)[int(has_upbeat(score)) :]
     return float(
         np.mean([a == b for a, b in zip(contents[:length], contents[length : 2 * length], strict=False)])
     )

@@ -17,7 +17,7 @@ def compose(
     key: Annotated[str, typer.Option(help="e.g. 'D major'")] = "",
     metre: Annotated[str, typer.Option(help="e.g. 6/8")] = "",
     bars: Annotated[int, typer.Option(help="how many, 1 to 256", min=1, max=256)] = 16,
-    form: Annotated[str, typer.Option(help="sections, e.g. AABB or 'A:8 B:8 A:4'")] = "",
+    form: Annotated[str, typer.Option(help="sections, e.g. AABB or 'A:8 B:8 A:4'; free: none")] = "",
     chords: Annotated[str, typer.Option(help="e.g. 'Dm7 | G7 | C F | C'")] = "",
     instrument: Annotated[list[str] | None, typer.Option(help="e.g. fiddle; may be given again")] = None,
     tempo: Annotated[float | None, typer.Option(help="quarters a minute")] = None,
@@ -65,7 +65,7 @@ def compose(
         try:
             decoder, t = bundle.decoder(8), bundle.tokenizer
             wanted = drafted(t, asked) if revise else asked
-            takes = written(decoder, t, wanted, worth=bundle.rewards.of_answer)
+            takes = written(decoder, t, wanted, worth=bundle.rewards.of_answer, forms=bundle.forms)
             if revise:
                 takes = revised(t, bundle.judges, lambda requests: fill(decoder, t, requests), asked, takes)
         except ValueError as error:
@@ -74,5 +74,5 @@ def compose(
             write_bytes(target, take.midi)
             typer.echo(
                 f"{lead_sheet(take.score, key)}\n{target}: {take.score.note_num()} notes in {bars} bars, "
-                f"seed {take.seed}"
+                f"seed {take.seed}" + (f", form {take.form}" if take.form else "")
             )

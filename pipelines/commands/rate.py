@@ -126,7 +126,7 @@ def _takes(
     for k, (bundle, decoder) in enumerate(zip(bundles, decoders, strict=True)):
         own = Composition(**asked, seed=seed + k)
         try:
-            both.append((bundle, compose(decoder, bundle.tokenizer, own)[0]))
+            both.append((bundle, compose(decoder, bundle.tokenizer, own, forms=bundle.forms)[0]))
         except ValueError as error:
             raise StageError(f"model {bundle.tag} cannot be asked for this: {error}") from error
     return both

@@ -27,6 +27,7 @@ class OstinatoModel(PythonModel):
                 self._bundle.tokenizer,
                 Composition(**row),
                 worth=self._bundle.rewards.of_answer,
+                forms=self._bundle.forms,
             ):
                 answers.append(base64.b64encode(take.midi).decode())
         return answers

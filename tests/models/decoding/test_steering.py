@@ -17,6 +17,7 @@ from music.score.cells import BY_NAME, cell_statistics, control_values
 from music.score.form import bar_table, note_array
 from tests.models.decoding.random_fills import RandomDecoder
 
+
 class PlainDecoder(RandomDecoder):
     """Nearly flat scores: notes of up to two quarters, rests now and then."""
 
