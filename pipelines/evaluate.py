@@ -219,7 +219,7 @@ def main() -> None:
     )
     metrics |= {
         "controls": written["controls"],
-        "controls_earned": earned(obeyed, knobs.control_exact, knobs.control_gain),
+        "controls_earned": earned(written["controls"], knobs.control_rank, knobs.control_exact),
         "music": music(written, test, tokenizer),
         "ngram_order": ngram.order,
         "ngram_orders": {str(order): round(nats, 4) for order, nats in sorted(orders.items())},

@@ -18,6 +18,7 @@ from music.score.chords import NO_CHORD, QUALITIES
 
 PRESS = 3.0  # nats a factor of two in duration, for each factor of two that density or length is off
 MOST_OFF = 1.5  # factors of two that count
+MOST = 1.6  # times the middle of a class that is worked for, to make up for what was written
 REST = 2.0  # nats for a rest of a quarter or more, for each factor of two that density is off
 OUTSIDE, WIDEN = 6.0, 1.0  # nats off a pitch beyond the range asked, for one that widens one too narrow
 ACROSS = 2.5  # nats for a note that sounds across the beat, where too few do; off, where too many
@@ -78,16 +79,16 @@ class Steering:
         for name, sign in (("density", -1.0), ("note_length", 1.0)):
             i = NAMES.index(name)
             if i < len(asked) and asked[i] >= 0:
-                aim = self._aim(i, asked[i], standing.so_far[i])
-                off = float(np.clip(sign * np.log2(aim / max(standing.so_far[i], 1e-3)), -MOST_OFF, MOST_OFF))
-                usual = self._tpq / aim if name == "density" else self._tpq * aim
+                now, needed = max(standing.so_far[i], 1e-3), self._needed(i, asked[i], standing)
+                off = float(np.clip(sign * np.log2(needed / now), -MOST_OFF, MOST_OFF))
+                usual = self._tpq / needed if name == "density" else self._tpq * needed
                 worth += PRESS * off * np.log2(self._lengths / usual)
                 if name == "density":
                     self._rests(lean, off, standing)
         i = NAMES.index("syncopation")
         phase = standing.x % standing.beat
         if i < len(asked) and asked[i] >= 0 and phase:
-            off = self._aim(i, asked[i], standing.so_far[i]) - standing.so_far[i]
+            off = self._needed(i, asked[i], standing) - standing.so_far[i]
             worth += ACROSS * np.sign(off) * (phase + self._lengths > standing.beat)
         lean[self._duration] += worth
         if standing.duration:
@@ -125,9 +126,15 @@ class Steering:
         if strong and standing.tracks > 1 and standing.track == standing.tracks - 1 and bass >= 0:
             lean[self._pitches[0]] += BASS * (self._pitch % 12 == bass)
 
-    def _aim(self, control: int, index: int, now: float) -> float:
-        """The value to come to: as things stand where they are well inside the class asked, else its
-        middle."""
+    def _needed(self, control: int, index: int, standing: Standing) -> float:
+        """The value that what is left must have for the whole to come to the middle of the class asked; the
+        value so far where that is well inside the class."""
         low, high = CELL_CONTROLS[control].bounds(index)
-        margin = (high - low) / 4
-        return now if low + margin <= now < high - margin else max((low + high) / 2, 1e-3)
+        now, margin = standing.so_far[control], (high - low) / 4
+        lowest, highest = index == 0, index == CELL_CONTROLS[control].classes - 1
+        if (lowest or low + margin <= now) and (highest or now < high - margin):
+            return now
+        aim = (low + high) / 2
+        written = standing.notes * self._tpq / max(standing.so_far[0], 1e-3)
+        left = max(standing.bars_left - 1, 0) * standing.length + standing.length - standing.x
+        return float(np.clip(aim + (aim - now) * written / max(left, self._tpq), aim / MOST, aim * MOST))

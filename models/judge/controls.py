@@ -87,13 +87,11 @@ def _agreement(
     return {"rank": round(rank, 4), "exact": round(exact, 4)}
 
 
-def earned(obeyed: Table, least: float, gain: float) -> list[str]:
-    """Controls that are obeyed well enough to be offered: asked like test pieces (models/judge/obedience.py),
-    at least so often in the class asked, and so much more often than where they are not asked."""
+def earned(table: Table, rank: float, exact: float) -> list[str]:
+    """Controls that are obeyed well enough to be offered, of `asked_evenly`: what comes goes with what is asked
+    at least so closely (rank correlation), and is at least so often in the class asked."""
     return [
         control.name
         for control in CELL_CONTROLS
-        if (row := obeyed.get(control.name))
-        and row["obeyed"] >= least
-        and row["obeyed"] - row.get("unasked", row["chance"]) >= gain
+        if (row := table.get(control.name)) and row["rank"] >= rank and row["exact"] >= exact
     ]

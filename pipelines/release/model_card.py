@@ -73,7 +73,8 @@ their real ends.
 
 ### Controls asked evenly over their range
 
-Rank: Spearman's correlation of the class asked with what came. A control is offered where it is obeyed.
+Rank: Spearman's correlation of the class asked with what came. A control is offered where both are high
+enough (`evaluate.control_rank`, `evaluate.control_exact`).
 
 | control | rank | in the class asked | not asked | offered |
 |---|---|---|---|---|
