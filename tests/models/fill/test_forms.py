@@ -1,6 +1,5 @@
 """Forms of real tunes, told where none is asked."""
 
-
 import numpy as np
 import pytest
 
