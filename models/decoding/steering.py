@@ -21,7 +21,8 @@ MOST_OFF = 1.5  # factors of two that count
 MOST = 1.6  # times the middle of a class that is worked for, to make up for what was written
 REST = 2.0  # nats for a rest of a quarter or more, for each factor of two that density is off
 OUTSIDE, WIDEN = 6.0, 1.0  # nats off a pitch beyond the range asked, for one that widens one too narrow
-ACROSS = 2.5  # nats for a note that sounds across the beat, where too few do; off, where too many
+ACROSS = 4.0  # nats for a note that sounds across the beat, where too few do; off, where too many
+TO_OFF_BEAT = 3.0  # nats for a note from the beat that ends off it, where too few sound across
 TONE, BASS = 1.5, 2.0  # nats for a tone of the chord asked on a beat, for its bass in the lowest track
 OFF_BEAT = 0.4  # of TONE, off the beat
 ENDING = 0.7  # of the temperature, in the last bar
@@ -87,9 +88,12 @@ class Steering:
                     self._rests(lean, off, standing)
         i = NAMES.index("syncopation")
         phase = standing.x % standing.beat
-        if i < len(asked) and asked[i] >= 0 and phase:
-            off = self._needed(i, asked[i], standing) - standing.so_far[i]
-            worth += ACROSS * np.sign(off) * (phase + self._lengths > standing.beat)
+        if i < len(asked) and asked[i] >= 0:
+            off = np.sign(self._needed(i, asked[i], standing) - standing.so_far[i])
+            if phase:
+                worth += ACROSS * off * (phase + self._lengths > standing.beat)
+            elif off > 0:
+                worth += TO_OFF_BEAT * (self._lengths % standing.beat > 0)
         lean[self._duration] += worth
         if standing.duration:
             for block in self._pitches:

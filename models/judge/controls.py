@@ -88,7 +88,7 @@ def _agreement(
 
 
 def earned(table: Table, rank: float, exact: float) -> list[str]:
-    """Controls that are obeyed well enough to be offered, of `asked_evenly`: what comes goes with what is asked
+    """Controls obeyed well enough to be offered, of `asked_evenly`: what comes goes with what is asked
     at least so closely (rank correlation), and is at least so often in the class asked."""
     return [
         control.name
