@@ -4,8 +4,9 @@ by how far the music is from what was asked so far.
 What is learned of controls in a few minutes says little where something unusual is asked. Steering closes the
 loop: after every note the value so far is compared with the class asked (models/tokens/place_tracks.py), and
 tokens that bring it nearer become likelier by as much as it is off, those that lead away less likely. What
-fits into the music is still the network's to say. The tones of a chord asked are lifted in the same way, and
-the last bar is written at a lower temperature: an ending is chosen with more care.
+fits into the music is still the network's to say. The tones of a chord asked are lifted in the same way;
+where form tells of a new bar, going on as an earlier one is made less likely, as copies beget copies; and the
+last bar is written at a lower temperature: an ending is chosen with more care.
 """
 
 import numpy as np
@@ -25,6 +26,7 @@ ACROSS = 4.0  # nats for a note that sounds across the beat, where too few do; o
 TO_OFF_BEAT = 3.0  # nats for a note from the beat that ends off it, where too few sound across
 TONE, BASS = 1.5, 2.0  # nats for a tone of the chord asked on a beat, for its bass in the lowest track
 OFF_BEAT = 0.4  # of TONE, off the beat
+WORN, WORN_WITHIN = 0.7, 0.3  # nats off a token that copies a bar of another section, of the same section
 ENDING = 0.7  # of the temperature, in the last bar
 NAMES = tuple(control.name for control in CELL_CONTROLS)
 
@@ -64,9 +66,11 @@ class Steering:
         )
         if chord is not None and not 0 <= chord[0] < NO_CHORD:
             chord = None
-        if chord is None and (not standing.so_far or all(index < 0 for index in asked)):
+        if chord is None and not standing.worn and (not standing.so_far or all(index < 0 for index in asked)):
             return None
         lean = np.zeros(self._size)
+        for token, within in standing.worn:
+            lean[token] -= WORN_WITHIN if within else WORN
         if standing.so_far:
             self._rhythm(lean, asked, standing)
             self._range(lean, asked, standing)

@@ -180,3 +180,14 @@ class CopyScan:
                 row[_AT[c]] = _BASE[c] + self._run[c]
             else:
                 row[1 + c], row[_AT[c]] = 0, _BASE[c] + RUNS + 1
+
+
+def worn(told: Told, bar: int, row: list[int]) -> tuple[tuple[int, bool], ...]:
+    """Of a token with its place in a bar that form tells is new: the tokens that go on as an earlier bar, and
+    whether that bar lies in the same section."""
+    if bar >= len(told.sections) or (bar < len(told.again) and told.again[bar] >= 0):
+        return ()
+    letter, since, _ = told.sections[bar]
+    if letter < 0:
+        return ()
+    return tuple((row[1 + i], lag <= since) for i, lag in enumerate(LAGS) if row[1 + i])

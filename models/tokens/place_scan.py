@@ -21,7 +21,7 @@ from models.tokens.place import (
     Told,
 )
 from models.tokens.place_cells import AHEAD, BAR, DURATION, END, FILL, PITCH, POSITION, PROGRAM, Kinds
-from models.tokens.place_copies import CopyScan
+from models.tokens.place_copies import CopyScan, worn
 from models.tokens.place_rows import (
     AT,
     BASE,
@@ -344,7 +344,7 @@ class PlaceScan:
         elapsed = self._start + min(self._x, self._length) - self._begins
         track = self._tracks[k]
         where = (k, self._K, self._x, self._length, self._beat, self._duration)
-        onset = self._cell[-1][0] if self._cell else NONE
-        ends = (onset, self._closing == 0, max(self.told.bars_left - bar, 0))
+        ends = (self._closing == 0, max(self.told.bars_left - bar, 0))
         so_far = track.so_far(elapsed, self._tpq) if elapsed > 0 and track.sums[0] else ()
-        return Standing(*where, *ends, track.sums[0], track.low, track.high, so_far, self._start + self._x)
+        heard, at = (track.sums[0], track.low, track.high), self._start + self._x
+        return Standing(*where, *ends, *heard, so_far, at, worn(self.told, bar, self.row))

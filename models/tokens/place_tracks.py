@@ -9,9 +9,10 @@ from models.tokens.place import NONE
 @dataclass(frozen=True, slots=True)
 class Standing:
     """Where the next token of a cell is expected. Ticks from the barline (`at`: from the first bar shown);
-    `duration` and `onset` of the note before in the cell (0, NONE: none); `closing`: the last bar of all.
+    `duration` of the note before in the cell (0: none); `closing`: the last bar of all.
     notes, low, high and `so_far` (a value of each of CELL_CONTROLS, () before the first note) are of what was
-    written of this track."""
+    written of this track. worn: tokens with which the bar would go on as an earlier one although form tells
+    that it is new, and whether that one lies in the same section."""
 
     track: int
     tracks: int
@@ -19,7 +20,6 @@ class Standing:
     length: int
     beat: int
     duration: int
-    onset: int
     closing: bool
     bars_left: int
     notes: int
@@ -27,6 +27,7 @@ class Standing:
     high: int
     so_far: tuple[float, ...]
     at: int
+    worn: tuple[tuple[int, bool], ...]
 
 
 class TrackScan:

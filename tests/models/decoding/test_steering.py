@@ -1,5 +1,7 @@
 """Steering: what is asked comes, even of a decoder that knows nothing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
@@ -8,10 +10,13 @@ from models.decoding.grammar import Grammar
 from models.decoding.locks import Locks
 from models.decoding.loop import generate
 from models.decoding.script import Plan
+from models.decoding.steering import Steering
 from models.fill.asked import chord_line
 from models.fill.region import Region
 from models.fill.request import FillRequest, empty
 from models.tokens.labels import Labels, TrackAsk
+from models.tokens.place import Told
+from models.tokens.place_tracks import Standing
 from models.tokens.tokenizer import CellTokenizer
 from music.score.cells import BY_NAME, cell_statistics, control_values
 from music.score.form import bar_table, note_array
@@ -100,3 +105,16 @@ def test_where_nothing_is_asked_nothing_is_moved_but_the_last_bar(tokenizer: Cel
         return notes[notes[:, 0] < 48 * (BARS - 1)].tolist()
 
     assert take(True) == take(False)
+
+
+def test_only_copies_of_bars_are_made_less_likely_where_form_tells_of_a_new_one(
+    tokenizer: CellTokenizer,
+) -> None:
+    told = Told(1, sections=((0, 0, 0), (1, 0, 0)))
+    plain = Standing(0, 1, 12, 48, 12, 12, False, 0, 1, 60, 60, (), 60, ())
+    steering = Steering(tokenizer)
+    assert steering.lean(told, plain) is None
+    lean = steering.lean(told, replace(plain, worn=((70, False), (75, True))))
+    assert lean is not None
+    assert lean[70] < lean[75] < 0
+    assert np.count_nonzero(lean) == 2

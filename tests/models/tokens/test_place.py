@@ -169,6 +169,25 @@ def test_a_bar_that_comes_back_is_foretold_until_it_differs(tokenizer: CellToken
         assert told[:5] == ["Duration_12", "Pitch_60", "Pitch_62", "Pitch_64", ""]
 
 
+def test_copying_is_worn_where_form_tells_of_a_new_bar(tokenizer: CellTokenizer) -> None:
+    notes = np.array([(12 * i, 12, 60 + i % 4) for i in range(4 * 6)])
+    ids, starts = tokenizer.encode_score(build([(40, False, notes)], [(0, 4, 4)], TPQ, 80))
+    pitch, untold = tokenizer.id_of("Pitch", "61"), (NONE, 0, 0)
+    new, returning, within = (1, 0, 0), (0, 0, 1), (0, 4, 0)
+
+    def worn(section: tuple[int, int, int], again: tuple[int, ...] = ()) -> tuple[tuple[int, bool], ...]:
+        told = Told(1, sections=((0, 0, 3), (0, 1, 2), (0, 2, 1), (0, 3, 0), section), again=again)
+        scan = PlaceScan(Kinds(tokenizer), told)
+        scan.follow(ids[: starts[4] + 4])  # Bar, Program, Duration, Pitch
+        assert scan.standing is not None
+        return scan.standing.worn
+
+    assert worn(new) == ((pitch, False),)
+    assert worn(within) == ((pitch, True),)
+    assert worn(returning, (NONE,) * 4 + (0,)) == ()
+    assert worn(untold) == ()
+
+
 def test_a_bar_that_is_kept_ahead_is_foretold(tokenizer: CellTokenizer) -> None:
     """A tune of bars A B C D A B C E: bars 1 to 4 are written, 5 to 8 are kept."""
     bars = [[60, 62, 64, 65], [67] * 4, [50] * 4, [72] * 4]
