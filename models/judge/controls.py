@@ -22,11 +22,18 @@ Table = dict[str, dict[str, float]]
 
 
 def asked_evenly(
-    decoder: Decoder, tokenizer: CellTokenizer, shard: Shard, *, each: int, bars: int, seed: int
+    decoder: Decoder,
+    tokenizer: CellTokenizer,
+    shard: Shard,
+    *,
+    each: int,
+    bars: int,
+    seed: int,
+    steered: bool = True,
 ) -> Table:
     """Of each control: `rank`, Spearman's correlation of the class asked with the value that came; `exact`,
     share of answers in the class asked; the same `unasked`, of the same requests where it was not asked.
-    `each`: requests a class, for one melody of `bars` bars."""
+    `each`: requests a class, for one melody of `bars` bars; `steered` as in models/fill/request.py."""
     table: Table = {}
     for n, control in enumerate(CELL_CONTROLS):
         count = each * control.classes
@@ -38,7 +45,8 @@ def asked_evenly(
             continue
         classes = [k % control.classes for k in range(len(alone))]
         asked = [
-            _asking(tokenizer, request, control, index) for request, index in zip(alone, classes, strict=True)
+            replace(_asking(tokenizer, request, control, index), steered=steered)
+            for request, index in zip(alone, classes, strict=True)
         ]
         untold = [_asking(tokenizer, request, control, None) for request in alone]
         table[control.name] = {
