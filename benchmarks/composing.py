@@ -4,9 +4,10 @@ chords that are asked for come.
 
     python -m benchmarks.composing --takes 200
 
-Everything is written as it is served. Chords asked for are those of another test piece of the same mode,
-moved to the key asked, so that they are not what the prompt would have had anyway. A beat obeys where what is
-struck on it lies in the chord asked; in chorales also where its root is the one asked.
+Everything is written as it is served; real tunes are those of the same length. Chords asked for are those of
+another test piece of the same mode, moved to the key asked, so that they are not what the prompt would have
+had anyway. A beat obeys where what is struck on it lies in the chord asked; in chorales also where its root
+is the one asked.
 """
 
 import argparse
@@ -64,6 +65,9 @@ def main() -> None:
     def keyed(scores: Sequence[Score], pieces: Sequence[int]) -> Pieces:
         return [(score, test.records[i]["key"]) for score, i in zip(scores, pieces, strict=True)]
 
+    of_length = {  # with an upbeat a bar more
+        bars: [i for i in tunes if len(bar_table(real[i])) in (bars, bars + 1)] for bars in (16, 32)
+    }
     every = {
         split: [s.piece(i) for i in range(len(s))]
         for split in ("train", "valid")
@@ -81,21 +85,23 @@ def main() -> None:
         "n-gram": tuple(
             write(bundle, a, decoder=ngram) for a in (sixteen, thirty_two, asks(picked_four, CHORALE_BARS))
         ),
-        "real": ([real[i] for i in tunes], [real[i] for i in tunes], [real[i] for i in four]),
+        "real": ([real[i] for i in of_length[16]], [real[i] for i in of_length[32]], [real[i] for i in four]),
     }
     table: dict[str, dict[str, float]] = {}
     for who, (short, long, chorale) in written.items():
-        of_tunes, of_four = (tunes, four) if who == "real" else (picked, picked_four)
+        of_tunes, of_long = (of_length[16], of_length[32]) if who == "real" else (picked, picked)
+        of_four = four if who == "real" else picked_four
         table[who] = {
             **{f"tunes, {name}": v for name, v in endings(keyed(short, of_tunes)).items()},
             **{f"tunes, {name}": v for name, v in parts(t, short).items()},
-            **{f"tunes, {name}": v for name, v in sections(long).items()},
+            **{f"tunes of 32 bars, {name}": v for name, v in endings(keyed(long, of_long)).items()},
+            **{f"tunes of 32 bars, {name}": v for name, v in sections(long).items()},
             **{f"chorales, {name}": v for name, v in chorales(keyed(chorale, of_four)).items()},
         }
     in_form = write(bundle, asks(picked, 32, form="AABB"))
     table["champion, form AABB asked"] = {
-        **{f"tunes, {name}": v for name, v in endings(keyed(in_form, picked)).items()},
-        **{f"tunes, {name}": v for name, v in sections(in_form).items()},
+        **{f"tunes of 32 bars, {name}": v for name, v in endings(keyed(in_form, picked)).items()},
+        **{f"tunes of 32 bars, {name}": v for name, v in sections(in_form).items()},
     }
     drafted = asks(picked_four, CHORALE_BARS)
     served = [served_chorale(bundle, ask) for ask in drafted]
@@ -118,7 +124,11 @@ def main() -> None:
     mine, form, asked = table["champion"], table["champion, form AABB asked"], table["champion, chords asked"]
     theirs, revised_row = table["real"], table["champion, chorales revised (as served)"]
     repeats = [
-        abs(mine[f"tunes, repeats_after_{lag}"] / theirs[f"tunes, repeats_after_{lag}"] - 1) for lag in (4, 8)
+        abs(
+            mine[f"tunes of 32 bars, repeats_after_{lag}"] / theirs[f"tunes of 32 bars, repeats_after_{lag}"]
+            - 1
+        )
+        for lag in (4, 8)
     ]
     report.write(
         "composing",
@@ -126,8 +136,8 @@ def main() -> None:
         {
             "last note tonic": report.target(mine["tunes, tonic"], ">=", 0.65),
             "tonic held": report.target(mine["tunes, tonic_held"], ">=", 0.45),
-            "A = A asked": report.target(form["tunes, second_as_first"], ">=", 0.95),
-            "A = A unasked": report.target(mine["tunes, pieces_second_as_first"], ">=", 0.7),
+            "A = A asked": report.target(form["tunes of 32 bars, second_as_first"], ">=", 0.95),
+            "A = A unasked": report.target(mine["tunes of 32 bars, pieces_second_as_first"], ">=", 0.7),
             "repetition after 4 and 8 bars, distance from real": report.target(max(repeats), "<=", 0.2),
             "overlapping notes": report.target(mine["tunes, overlapping"], "<=", 0.0),
             "triads and sevenths": report.target(revised_row["chorales, chords"], ">=", 0.75),

@@ -26,7 +26,8 @@ ACROSS = 4.0  # nats for a note that sounds across the beat, where too few do; o
 TO_OFF_BEAT = 3.0  # nats for a note from the beat that ends off it, where too few sound across
 TONE, BASS = 1.5, 2.0  # nats for a tone of the chord asked on a beat, for its bass in the lowest track
 OFF_BEAT = 0.4  # of TONE, off the beat
-WORN, WORN_WITHIN = 0.7, 0.3  # nats off a token that copies a bar of another section, of the same section
+WORN = 0.6  # nats off a token that copies a bar of another section where form tells of a new one
+CLOSE = 0.5  # nats for the tonic where a note ends the piece
 ENDING = 0.7  # of the temperature, in the last bar
 NAMES = tuple(control.name for control in CELL_CONTROLS)
 
@@ -66,16 +67,19 @@ class Steering:
         )
         if chord is not None and not 0 <= chord[0] < NO_CHORD:
             chord = None
-        if chord is None and not standing.worn and (not standing.so_far or all(index < 0 for index in asked)):
+        closing = standing.closing and told.key is not None and standing.x < standing.length
+        nothing_asked = not standing.so_far or all(index < 0 for index in asked)
+        if chord is None and not standing.worn and not closing and nothing_asked:
             return None
         lean = np.zeros(self._size)
-        for token, within in standing.worn:
-            lean[token] -= WORN_WITHIN if within else WORN
+        lean[list(standing.worn)] -= WORN
         if standing.so_far:
             self._rhythm(lean, asked, standing)
             self._range(lean, asked, standing)
         if chord is not None and standing.x < standing.length:
             self._chord(lean, chord, standing)
+        if closing and told.key is not None:
+            self._close(lean, told.key[0], standing)
         return lean
 
     def _rhythm(self, lean: np.ndarray, asked: tuple[int, ...], standing: Standing) -> None:
@@ -133,6 +137,12 @@ class Steering:
         lean[self._pitches[0]] += TONE * (1.0 if strong else OFF_BEAT) * self._tones[root, quality]
         if strong and standing.tracks > 1 and standing.track == standing.tracks - 1 and bass >= 0:
             lean[self._pitches[0]] += BASS * (self._pitch % 12 == bass)
+
+    def _close(self, lean: np.ndarray, tonic: int, standing: Standing) -> None:
+        """Of a note to the end of the last bar, in the uppermost and the lowest track: the tonic."""
+        ends = standing.duration >= standing.length - standing.x
+        if ends and standing.track in (0, standing.tracks - 1):
+            lean[self._pitches[0]] += CLOSE * (self._pitch % 12 == tonic)
 
     def _needed(self, control: int, index: int, standing: Standing) -> float:
         """The value that what is left must have for the whole to come to the middle of the class asked; the

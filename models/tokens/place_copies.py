@@ -182,12 +182,11 @@ class CopyScan:
                 row[1 + c], row[_AT[c]] = 0, _BASE[c] + RUNS + 1
 
 
-def worn(told: Told, bar: int, row: list[int]) -> tuple[tuple[int, bool], ...]:
-    """Of a token with its place in a bar that form tells is new: the tokens that go on as an earlier bar, and
-    whether that bar lies in the same section."""
+def worn(told: Told, bar: int, row: list[int]) -> tuple[int, ...]:
+    """Of a token with its place in a bar that form tells is new: the tokens that go on as a bar of an earlier
+    section."""
     if bar >= len(told.sections) or (bar < len(told.again) and told.again[bar] >= 0):
         return ()
     letter, since, _ = told.sections[bar]
-    if letter < 0:
-        return ()
-    return tuple((row[1 + i], lag <= since) for i, lag in enumerate(LAGS) if row[1 + i])
+    found = (row[1 + i] for i, lag in enumerate(LAGS) if lag > since)
+    return tuple({token for token in found if token}) if letter >= 0 else ()

@@ -11,8 +11,8 @@ class Standing:
     """Where the next token of a cell is expected. Ticks from the barline (`at`: from the first bar shown);
     `duration` of the note before in the cell (0: none); `closing`: the last bar of all.
     notes, low, high and `so_far` (a value of each of CELL_CONTROLS, () before the first note) are of what was
-    written of this track. worn: tokens with which the bar would go on as an earlier one although form tells
-    that it is new, and whether that one lies in the same section."""
+    written of this track. worn: tokens with which the bar would go on as one of an earlier section although
+    form tells that it is new."""
 
     track: int
     tracks: int
@@ -27,7 +27,7 @@ class Standing:
     high: int
     so_far: tuple[float, ...]
     at: int
-    worn: tuple[tuple[int, bool], ...]
+    worn: tuple[int, ...]
 
 
 class TrackScan:

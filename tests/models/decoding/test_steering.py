@@ -114,7 +114,20 @@ def test_only_copies_of_bars_are_made_less_likely_where_form_tells_of_a_new_one(
     plain = Standing(0, 1, 12, 48, 12, 12, False, 0, 1, 60, 60, (), 60, ())
     steering = Steering(tokenizer)
     assert steering.lean(told, plain) is None
-    lean = steering.lean(told, replace(plain, worn=((70, False), (75, True))))
+    lean = steering.lean(told, replace(plain, worn=(70, 75)))
     assert lean is not None
-    assert lean[70] < lean[75] < 0
+    assert lean[70] == lean[75] < 0
     assert np.count_nonzero(lean) == 2
+
+
+def test_a_note_to_the_end_of_a_piece_is_likelier_the_tonic(tokenizer: CellTokenizer) -> None:
+    told = Told(1, key=(2, 0))
+    last = Standing(0, 1, 24, 48, 12, 24, True, 1, 1, 60, 60, (), 24, ())
+    lean = Steering(tokenizer).lean(told, last)
+    assert lean is not None
+    assert {tokenizer[int(token)] for token in np.flatnonzero(lean)} == {
+        f"Pitch_{p}" for p in range(2, 128, 12)
+    }
+    for other in (replace(last, closing=False), replace(last, duration=12)):
+        lean = Steering(tokenizer).lean(told, other)
+        assert lean is None or not lean.any()

@@ -175,15 +175,15 @@ def test_copying_is_worn_where_form_tells_of_a_new_bar(tokenizer: CellTokenizer)
     pitch, untold = tokenizer.id_of("Pitch", "61"), (NONE, 0, 0)
     new, returning, within = (1, 0, 0), (0, 0, 1), (0, 4, 0)
 
-    def worn(section: tuple[int, int, int], again: tuple[int, ...] = ()) -> tuple[tuple[int, bool], ...]:
+    def worn(section: tuple[int, int, int], again: tuple[int, ...] = ()) -> tuple[int, ...]:
         told = Told(1, sections=((0, 0, 3), (0, 1, 2), (0, 2, 1), (0, 3, 0), section), again=again)
         scan = PlaceScan(Kinds(tokenizer), told)
         scan.follow(ids[: starts[4] + 4])  # Bar, Program, Duration, Pitch
         assert scan.standing is not None
         return scan.standing.worn
 
-    assert worn(new) == ((pitch, False),)
-    assert worn(within) == ((pitch, True),)
+    assert worn(new) == (pitch,)
+    assert worn(within) == ()
     assert worn(returning, (NONE,) * 4 + (0,)) == ()
     assert worn(untold) == ()
 
