@@ -26,7 +26,7 @@ def unit(x: np.ndarray) -> np.ndarray:
 
 
 def made_up(items: int = 60, clusters: int = 4, seed: int = 0) -> Catalogue:
-    """Items in clusters of vectors; the style tells the cluster."""
+    """Items in clusters of vectors and of words; the style tells the cluster."""
     random = np.random.default_rng(seed)
     centres = random.normal(size=(clusters, 16))
     cluster = np.arange(items) % clusters
@@ -53,7 +53,7 @@ def made_up(items: int = 60, clusters: int = 4, seed: int = 0) -> Catalogue:
         np.repeat(np.arange(items), 2),
         np.tile(np.array([[0, 8], [8, 16]]), (items, 1)),
         [np.array([i], dtype=np.uint16) for i in range(items)],
-        [np.array([i % 7, 100 + i], dtype=np.uint16) for i in range(items)],
+        [np.array([cluster[i], 100 + i], dtype=np.uint16) for i in range(items)],
     )
 
 
