@@ -157,10 +157,17 @@ def ask_like(record: dict[str, Any], score: Score, bars: int, seed: int, **more:
     return Composition(style=style, rhythm=rhythm, key=key, metre=f"{n}/{d}", bars=bars, seed=seed, **more)
 
 
-def write(bundle: Bundle, asked: Sequence[Composition], decoder: Any = None) -> list[Score]:
-    """A take of each, as they are served; of another decoder without the forms of real tunes."""
-    t, forms = bundle.tokenizer, None if decoder else bundle.forms
-    requests = [request for each in asked for request in drafts(requests_of(t, each, forms), each.best_of)]
+def write(
+    bundle: Bundle, asked: Sequence[Composition], decoder: Any = None, told: bool = True, steered: bool = True
+) -> list[Score]:
+    """A take of each, as they are served; of another decoder, or not `told`, without the forms of real
+    tunes."""
+    t, forms = bundle.tokenizer, bundle.forms if told and decoder is None else None
+    requests = [
+        replace(request, steered=steered)
+        for each in asked
+        for request in drafts(requests_of(t, each, forms), each.best_of)
+    ]
     filled = fill(decoder or bundle.decoder(32), t, requests)
     return [take.score for take in takes_of(requests, filled, asked[0].best_of, bundle.rewards.of_answer, {})]
 

@@ -7,17 +7,14 @@ style, dance, key and metre of test pieces, told the form of a real tune or none
 """
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks import report
-from benchmarks.composing import CHORALE, SEED, TOKENS, ask_like
+from benchmarks.composing import CHORALE, SEED, TOKENS, ask_like, write
 from models.bundle import Bundle, open_bundle
-from models.fill.compose import Composition, requests_of, takes_of
-from models.fill.fill import fill
 from models.judge.controls import asked_evenly
 from models.judge.musical import endings, sections
 from models.tokens.shards import Shard
@@ -70,19 +67,12 @@ def form_rows(bundle: Bundle, test: Shard, takes: int) -> list[dict[str, Any]]:
     rows = [row("real tunes of this length", [(real[i], test.records[i]["key"]) for i in long])]
     for told, steer in ((True, True), (True, False), (False, True), (False, False)):
         name = f"{'form' if told else 'no form'} told, {'steered' if steer else 'not steered'}"
-        rows.append(row(name, list(zip(write(bundle, asks, told, steer), keys, strict=True))))
+        rows.append(row(name, list(zip(write(bundle, asks, told=told, steered=steer), keys, strict=True))))
     return rows
 
 
 def row(name: str, pieces: list[tuple[Any, str]]) -> dict[str, Any]:
     return {"tunes": name, **endings(pieces), **sections([score for score, _ in pieces])}
-
-
-def write(bundle: Bundle, asks: list[Composition], told: bool, steer: bool) -> list[Any]:
-    t, forms = bundle.tokenizer, bundle.forms if told else None
-    requests = [replace(r, steered=steer) for ask in asks for r in requests_of(t, ask, forms)]
-    filled = fill(bundle.decoder(32), t, requests)
-    return [take.score for take in takes_of(requests, filled, 1, None, {})]
 
 
 if __name__ == "__main__":
