@@ -26,6 +26,7 @@ from pipelines.running.sources import CACHE, Item, items_of
 OUT = Path("data/ingest")
 REPORT = Path("reports/ingest_report.json")
 CHUNK = 40  # files a worker takes at once
+CHORDS = pa.list_(pa.struct([("quarter", pa.float64()), ("symbol", pa.string())]))
 PIECE = pa.schema(
     [
         ("piece_id", pa.string()),
@@ -37,6 +38,7 @@ PIECE = pa.schema(
         ("score_made", pa.bool_()),
         ("program", pa.int32()),
         *((label, pa.string()) for label in LABELS),
+        ("chords", CHORDS),
         ("midi", pa.binary()),
     ]
 )
@@ -88,6 +90,9 @@ def _row(source: Source, item: Item, digest: str, data: bytes, reading: Reading)
         "score_made": reading.score_made,
         "program": source.program,
         **{label: labels.get(label, "") for label in LABELS},
+        "chords": [
+            {"quarter": tick / reading.score.tpq, "symbol": symbol} for tick, symbol in reading.chords
+        ],
         "midi": to_midi(reading.score) if reading.score_made else data,
     }
 
@@ -184,7 +189,7 @@ def _chunk_key(source: Source, chunk: list[Item], limits: Limits) -> str:
         (item.name, item.path.stat().st_size, item.path.stat().st_mtime_ns, sorted(item.labels.items()))
         for item in chunk
     ]
-    readers = [path.read_text() for path in sorted(Path("music").glob("*.py"))]
+    readers = [path.read_text() for path in sorted(Path("music").rglob("*.py"))]
     return hashlib.sha256(repr((source, stamps, limits, readers)).encode()).hexdigest()[:16]
 
 

@@ -18,10 +18,14 @@ from tqdm import tqdm
 from music.analysis.descriptors import NAMES, describe, histograms
 from music.analysis.harmony import final_root
 from music.analysis.similarity import groups_of, melody, ngram_codes, similar_pairs
-from music.reading.files import LABELS
+from music.reading.files import LABELS, read_midi
+from music.reading.midi import read_source
+from music.reading.midi_events import META, TRACK_NAME, MidiFile
 from music.score.errors import UnreadableScore
-from music.score.form import Limits, bar_table, check_limits, normalise, note_array, to_midi
+from music.score.form import Limits, bar_table, normalise, note_array, to_midi
 from music.score.keys import estimate_key, key_on
+from music.score.long_works import parts_of, with_notes_up_to
+from music.score.quantise import quantised
 from pipelines.running.files import StageError, run_stage, write_csv, write_json, write_parquet
 from pipelines.running.params import Prepare, Split, load_params
 from pipelines.running.plots import histogram, shares
@@ -33,7 +37,10 @@ REPORT = Path("reports/prepare_report.json")
 PLOTS = Path("reports/prepare")
 PITCH_CLASSES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 CHUNK = 200
-PERSONAL = ("texts and lyrics", "track names", "controls, bends and pedals", "tempo changes")
+PERSONAL = ("texts and lyrics", "track names", "controls, bends and pedals")
+WORDS = range(1, 16)  # meta events that hold text
+CONTROLS = (0xB0, 0xE0)
+CHORDS = pa.list_(pa.struct([("quarter", pa.float64()), ("symbol", pa.string())]))
 SCHEMA = pa.schema(
     [
         ("piece_id", pa.string()),
@@ -50,26 +57,63 @@ SCHEMA = pa.schema(
         ("group", pa.int32()),
         ("split", pa.string()),
         *((f"d_{name}", pa.float64()) for name in NAMES),
+        ("chords", CHORDS),
         ("midi", pa.binary()),
     ]
 )
 
 
-def prepare_piece(row: dict[str, Any], params: Prepare) -> dict[str, Any]:
-    """One ingested piece in normal form with its descriptors and n-grams; {"drop": reason} where it is not
-    let in."""
+def prepare_piece(row: dict[str, Any], params: Prepare) -> list[dict[str, Any]]:
+    """One ingested piece in normal form with its descriptors and n-grams, in parts where it is too long;
+    [{"drop": reason}] where it is not let in. Velocities and tempos are those of the source."""
     try:
-        raw = Score.from_midi(row["midi"])
-        check_limits(raw, Limits(max_tracks=params.max_tracks * 8))
-        score = normalise(raw, ticks_per_quarter=params.ticks_per_quarter, velocity=params.velocity)
-        reason = _out_of_bounds(score, raw, params)
+        source = read_source(row["midi"], Limits(max_tracks=params.max_tracks * 8))
+        raw, loss = source.score, quantisation_loss(source.score, params.ticks_per_quarter)
+        if loss > params.max_quantisation:
+            raw, far = quantised(raw)
+            if far > params.max_performed:
+                why = (
+                    f"a bar of the source is too long or short, or it was played freely ({far:.3f} quarters)"
+                )
+                return [_dropped(row, f"off the beat: {why}", "max_performed")]
+        whole = normalise(raw, ticks_per_quarter=params.ticks_per_quarter, velocity=None)
+        whole, shortened = with_notes_up_to(whole, params.max_note_quarters)
+        parts = parts_of(whole, params.max_bars, params.max_notes)
     except (UnreadableScore, RuntimeError) as error:
-        return {"drop": str(error).split(":")[0]}
-    if reason:
-        return {"drop": reason}
+        return [_dropped(row, str(error), "")]
     if row["score_made"]:
-        for track in score.tracks:
+        for track in (track for part in parts for track in part.tracks):
             track.program = track.program or row["program"]
+    chords = chords_in_place(row["chords"], raw, whole) if len(parts) == 1 else []
+    told = {"chords": chords, "quantisation": loss, "stripped": _stripped(source.file)}
+    pieces = [_piece(row, part, raw, params) | told for part in parts]
+    for n, piece in enumerate(pieces):
+        piece["shortened"] = shortened if not n else 0
+        if len(pieces) > 1 and "drop" not in piece:
+            piece["piece_id"] += f"#part{n + 1}"
+    return pieces
+
+
+def _dropped(row: dict[str, Any], reason: str, knob: str) -> dict[str, Any]:
+    """knob: the entry of prepare in params.yaml that would let it in."""
+    return {"drop": reason, "knob": knob, "collection": row["collection"], "path": row["path"]}
+
+
+def chords_in_place(chords: list[dict[str, Any]], raw: Score, score: Score) -> list[dict[str, Any]]:
+    """Symbols by quarter of the raw score as they stand in its normal form, which begins with the first bar
+    that sounds."""
+    first = [
+        min(int(track.notes.numpy()["time"].min()) for track in each.tracks if len(track.notes)) / each.tpq
+        for each in (raw, score)
+    ]
+    moved = round((first[0] - first[1]) * score.tpq) / score.tpq
+    return [{**chord, "quarter": max(chord["quarter"] - moved, 0.0)} for chord in chords]
+
+
+def _piece(row: dict[str, Any], score: Score, raw: Score, params: Prepare) -> dict[str, Any]:
+    reason, knob = _out_of_bounds(score, params)
+    if reason:
+        return _dropped(row, reason, knob)
     bars = bar_table(score)
     key, source = _key(row["key"], score, raw)
     return {
@@ -83,10 +127,8 @@ def prepare_piece(row: dict[str, Any], params: Prepare) -> dict[str, Any]:
         "metre": f"{bars[0, 2]}/{bars[0, 3]}",
         "notes": score.note_num(),
         "bars": len(bars),
-        "quantisation": quantisation_loss(raw, params.ticks_per_quarter),
         **{f"d_{name}": value for name, value in describe(score).items()},
         "midi": to_midi(score),
-        "stripped": _stripped(raw),
         "grams": ngram_codes(melody(score), params.ngram),
         "top_grams": ngram_codes(melody(score, _top_voice(score)), params.family_ngram)
         if row["style"] in params.tune_families
@@ -104,25 +146,16 @@ def quantisation_loss(raw: Score, ticks_per_quarter: int) -> float:
     return float(np.abs(steps - np.rint(steps)).mean())
 
 
-def _out_of_bounds(score: Score, raw: Score, params: Prepare) -> str:
+def _out_of_bounds(score: Score, params: Prepare) -> tuple[str, str]:
+    """Why a piece is not let in, and the knob that would; ("", "") where it is."""
     notes, bars = score.note_num(), len(bar_table(score))
-    longest = max(int(note_array(track)[:, 1].max()) for track in score.tracks)
     checks = (
-        (notes < params.min_notes, "fewer notes than min_notes"),
-        (notes > params.max_notes, "more notes than max_notes"),
-        (bars < params.min_bars, "fewer bars than min_bars"),
-        (bars > params.max_bars, "more bars than max_bars"),
-        (len(score.tracks) > params.max_tracks, "more tracks than max_tracks"),
-        (
-            longest > params.max_note_quarters * params.ticks_per_quarter,
-            "a note longer than max_note_quarters",
-        ),
-        (
-            quantisation_loss(raw, params.ticks_per_quarter) > params.max_quantisation,
-            "off the grid by more than max_quantisation",
-        ),
+        (notes < params.min_notes, f"{notes} notes", "min_notes"),
+        (notes > params.max_notes, f"{notes} notes in a bar", "max_notes"),
+        (bars < params.min_bars, f"{bars} bars", "min_bars"),
+        (len(score.tracks) > params.max_tracks, f"{len(score.tracks)} tracks", "max_tracks"),
     )
-    return next((reason for failed, reason in checks if failed), "")
+    return next(((reason, knob) for failed, reason, knob in checks if failed), ("", ""))
 
 
 def _key(label: str, score: Score, raw: Score) -> tuple[str, str]:
@@ -144,14 +177,12 @@ def _top_voice(score: Score) -> int:
     )
 
 
-def _stripped(raw: Score) -> list[int]:
+def _stripped(file: MidiFile) -> list[int]:
     """How many of each kind in PERSONAL the file held; none of them is kept."""
-    return [
-        len(raw.markers) + sum(len(track.lyrics) for track in raw.tracks),
-        sum(bool(track.name) for track in raw.tracks),
-        sum(len(track.controls) + len(track.pitch_bends) + len(track.pedals) for track in raw.tracks),
-        max(len(raw.tempos) - 1, 0),
-    ]
+    events = [event for track in file.tracks for event in track]
+    words = [event.data[0] for event in events if event.status == META and event.data[0] in WORDS]
+    names = words.count(TRACK_NAME)
+    return [len(words) - names, names, sum(event.kind in CONTROLS for event in events)]
 
 
 def split_groups(ids: list[str], groups: np.ndarray, shares: Split, seed: int) -> list[str]:
@@ -182,13 +213,19 @@ def duplicate_groups(pieces: list[dict[str, Any]], params: Prepare) -> np.ndarra
             [pieces[i]["top_grams"] for i in families], params.family_containment, containment=True
         )
         pairs.append(np.array(families)[tunes].reshape(-1, 2))
-    same: dict[bytes, int] = {}
-    equal = [(same.setdefault(piece["midi"], i), i) for i, piece in enumerate(pieces)]
+    same: dict[Any, int] = {}  # equal files, and parts of one work
+    equal = [(same.setdefault(name, i), i) for i, piece in enumerate(pieces) for name in _names(piece)]
     pairs.append(np.array([pair for pair in equal if pair[0] != pair[1]], dtype=np.int64).reshape(-1, 2))
     return groups_of(np.concatenate(pairs), len(pieces))
 
 
-def _prepare_chunk(job: tuple[list[dict[str, Any]], Prepare]) -> list[dict[str, Any]]:
+def _names(piece: dict[str, Any]) -> tuple[Any, ...]:
+    """What two pieces of one group may have in common: their notes, or the work they are parts of."""
+    notes = normalise(read_midi(piece["midi"], Limits()), ticks_per_quarter=12, velocity=80)
+    return to_midi(notes), piece["piece_id"].partition("#part")[0]
+
+
+def _prepare_chunk(job: tuple[list[dict[str, Any]], Prepare]) -> list[list[dict[str, Any]]]:
     return [prepare_piece(row, job[1]) for row in job[0]]
 
 
@@ -201,13 +238,14 @@ def prepare_all(rows: list[dict[str, Any]], params: Prepare) -> Iterable[dict[st
     ):
         for done in pool.map(_prepare_chunk, jobs):
             bar.update(len(done))
-            yield from done
+            for pieces in done:
+                yield from pieces
 
 
 def _report(
     rows: list[dict[str, Any]],
     pieces: list[dict[str, Any]],
-    drops: Counter[str],
+    drops: list[dict[str, Any]],
     refused: Counter[str],
     params: Prepare,
 ) -> dict[str, Any]:
@@ -216,7 +254,10 @@ def _report(
         "read": len(rows),
         "kept": len(pieces),
         "notes": sum(piece["notes"] for piece in pieces),
-        "dropped": dict(drops),
+        "dropped": dict(Counter(_knob(drop) for drop in drops)),
+        "dropped_files": sorted(drops, key=lambda drop: (drop["collection"], drop["path"])),
+        "notes_shortened": sum(piece["shortened"] for piece in pieces),
+        "with_chords": sum(bool(piece["chords"]) for piece in pieces),
         "refused_by_licence": dict(refused),
         "licences": dict(Counter(piece["licence"] for piece in pieces)),
         "splits": {
@@ -238,6 +279,10 @@ def _report(
         },
         "seed": params.seed,
     }
+
+
+def _knob(drop: dict[str, Any]) -> str:
+    return f"prepare.{drop['knob']}" if drop["knob"] else drop["drop"].split(":")[0]
 
 
 def _plots(pieces: list[dict[str, Any]]) -> None:
@@ -263,10 +308,15 @@ def main() -> None:
         raise StageError(f"no piece has a licence class that prepare.licences lets in; found {dict(refused)}")
     prepared = list(prepare_all(admitted, params))
     pieces = [piece for piece in prepared if "drop" not in piece]
-    drops = Counter(piece["drop"] for piece in prepared if "drop" in piece)
+    drops = [
+        {name: piece[name] for name in ("collection", "path", "drop", "knob")}
+        for piece in prepared
+        if "drop" in piece
+    ]
     if not pieces:
         raise StageError(
-            f"every piece was dropped: {dict(drops)}; loosen the limits in params.yaml under prepare"
+            f"every piece was dropped, by {dict(Counter(map(_knob, drops)))}; loosen the limits in "
+            "params.yaml under prepare"
         )
     groups = duplicate_groups(pieces, params)
     splits = split_groups([piece["piece_id"] for piece in pieces], groups, params.split, params.seed)

@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 from symusic import Score
 from tqdm import tqdm
@@ -12,9 +13,10 @@ from tqdm import tqdm
 from models.tokens.build import train_tokenizer
 from models.tokens.shards import ShardWriter
 from models.tokens.tokenizer import CellTokenizer, NotRepresentable
-from music.analysis.chords import chords_of
+from music.analysis.chords import chords_of, chords_told
 from music.analysis.sections import bar_places, sections_of
 from music.score.cells import cell_statistics, tempo_class
+from music.score.chords import UnknownChord
 from music.score.form import bar_table, note_array, same_notes
 from music.score.instruments import DRUMS
 from music.score.parts import Part, part_of, usual
@@ -61,6 +63,16 @@ def _tempo(row: dict[str, Any]) -> str:
     return tempo_class(float(row["tempo"])) if row["tempo"] else ""
 
 
+def _chords(score: Score, row: dict[str, Any]) -> np.ndarray:
+    """Chords of every beat: the symbols written above the notes, else what the notes say."""
+    if row["chords"]:
+        try:
+            return chords_told(score, [(each["quarter"], each["symbol"]) for each in row["chords"]])
+        except UnknownChord as error:
+            print(f"{row['piece_id']}: its chord symbols are not used: {error}", flush=True)
+    return chords_of(score, row["key"])
+
+
 def _pitch_range(score: Score) -> tuple[int, int]:
     pitches = [note_array(track)[:, 2] for track in score.tracks if not track.is_drum]
     return (min(int(p.min()) for p in pitches), max(int(p.max()) for p in pitches)) if pitches else (0, 127)
@@ -81,6 +93,7 @@ def main() -> None:
         "tempos": tokenizer.tempo_classes,
         "splits": {},
         "dropped": Counter(),
+        "dropped_pieces": [],
     }
     for split in ("train", "valid", "test"):
         with ShardWriter(OUT, split) as shard:
@@ -92,6 +105,7 @@ def main() -> None:
                     ids, bar_starts = tokenizer.encode_score(score)
                 except NotRepresentable as error:
                     report["dropped"][f"{split}: {str(error).split(';')[0]}"] += 1
+                    report["dropped_pieces"].append({"piece": row["piece_id"], "reason": str(error)})
                     continue
                 if not same_notes(tokenizer.decode_ids(ids), score):
                     raise StageError(
@@ -107,7 +121,7 @@ def main() -> None:
                     bar_starts,
                     cell_statistics(score),
                     bar_places(sections_of(score), len(bar_starts)),
-                    chords_of(score, row["key"]),
+                    _chords(score, row),
                     piece_id=row["piece_id"],
                     collection=row["collection"],
                     style=style,

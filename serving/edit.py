@@ -11,8 +11,8 @@ from models.fill.request import ContractBroken
 from monitoring import metrics
 from monitoring.log import EventLog
 from music.analysis.chords import lead_sheet
+from music.reading.midi_events import parse, to_bytes, without_text
 from music.score.file_cells import FileCells
-from music.score.form import to_midi
 from serving.cancelling import AT_WORK
 from serving.desk import Desk
 from serving.editor import EditOutcome, carry_out, read_upload
@@ -181,14 +181,9 @@ def stored_score(log: EventLog, answer_id: str) -> str:
     return str(row.body["midi"])
 
 
-def without_text(file: FileCells) -> str:
-    """The score as base64 MIDI for the log: no names, lyrics or markers."""
-    score = file.score.copy()
-    score.markers.clear()
-    for track in score.tracks:
-        track.name = ""
-        track.lyrics.clear()
-    return base64.b64encode(to_midi(score)).decode()
+def wordless(midi: bytes) -> str:
+    """A file as base64 for the log: no names, words or markers."""
+    return base64.b64encode(to_bytes(without_text(parse(midi)))).decode()
 
 
 def named_chords(file: FileCells) -> str:
@@ -204,7 +199,7 @@ def edit_answer(
     alternatives = [
         Alternative(
             id=f"{request_id}-{k + 1}",
-            midi=base64.b64encode(to_midi(answer.file.score)).decode(),
+            midi=base64.b64encode(answer.midi).decode(),
             seed=answer.seed,
             bars=answer.file.shape[0],
             notes=answer.file.score.note_num(),
@@ -248,12 +243,12 @@ def edit(desk: Desk, request: EditRequest, request_id: str) -> EditAnswer:
     cancelling = AT_WORK.begin(request_id)
     try:
         with desk.exchange("edit", body, seed, request_id) as exchange:
-            file = read_upload(request.midi or stored_score(desk.log, request.parent))
-            done = carry_out(desk.engine, request, file, seed, cancelling)
+            source = read_upload(request.midi or stored_score(desk.log, request.parent))
+            done = carry_out(desk.engine, request, source, seed, cancelling)
             answer = edit_answer(request, request_id, model, seed, done)
             for each, card, answered in zip(answer.alternatives, done.after, done.answers, strict=True):
                 told = {"parent": request.parent, "operation": request.operation}
-                row = {**each.model_dump(exclude={"midi"}), **told, "midi": without_text(answered.file)}
+                row = {**each.model_dump(exclude={"midi"}), **told, "midi": wordless(answered.midi)}
                 exchange.answer(
                     row,
                     side="output" if card else "",

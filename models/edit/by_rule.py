@@ -11,6 +11,8 @@ from music.score.file_cells import FileCells
 from music.score.form import bar_ticks, parse_metre
 from music.score.keys import estimate_key
 
+Ticks = Callable[[int], int]
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -142,14 +144,46 @@ def _trim(rule: Rule, file: FileCells, region: np.ndarray) -> FileCells:
     return transform.trimmed(file, int(rows[0]), int(rows[-1]) + 1)
 
 
+def _same(rule: Rule, file: FileCells, region: np.ndarray) -> Ticks:
+    return lambda tick: tick
+
+
+def _rebarred(rule: Rule, file: FileCells, region: np.ndarray) -> Ticks:
+    """With `fit` all moves with its bar; else the notes stay."""
+    if not rule.fit:
+        return _same(rule, file, region)
+    fitted = _metre(rule, file, region)
+    old, new = file.bars, fitted.bars
+
+    def moved(tick: int) -> int:
+        bar = int(np.searchsorted(old[:, 0], tick, side="right")) - 1
+        inside = (tick - int(old[bar, 0])) * int(new[bar, 1]) // int(old[bar, 1])
+        return int(new[bar, 0]) + inside
+
+    return moved
+
+
+def _longer(rule: Rule, file: FileCells, region: np.ndarray) -> Ticks:
+    factor = rule.factor or 1.0
+    return lambda tick: round(tick * factor)
+
+
+def _cut_out(rule: Rule, file: FileCells, region: np.ndarray) -> Ticks:
+    rows = np.flatnonzero(region.any(axis=1))
+    start, end = int(file.bars[rows[0], 0]), int(file.bars[rows[-1], :2].sum())
+    return lambda tick: max(tick - start, 0) if tick <= end else -1
+
+
 @dataclass(frozen=True)
 class RuleOperation:
     """options: what it takes beside bars and tracks. local: it changes notes of its region alone, so the edit
-    contract holds outside it."""
+    contract holds outside it. ticks: of one that is not local, where each tick of the file goes (-1:
+    nowhere); None: other events than notes cannot follow."""
 
     options: tuple[str, ...]
     apply: Callable[[Rule, FileCells, np.ndarray], FileCells]
     local: bool = True
+    ticks: Callable[[Rule, FileCells, np.ndarray], Ticks] | None = None
 
 
 RULES = {
@@ -159,10 +193,10 @@ RULES = {
     "humanise": RuleOperation(("timing_ms", "loudness", "seed"), _humanise),
     "invert": RuleOperation(("axis",), _invert),
     "retrograde": RuleOperation((), _retrograde),
-    "tempo": RuleOperation(("qpm", "factor"), _tempo, local=False),
-    "stretch": RuleOperation(("factor",), _stretch, local=False),
-    "metre": RuleOperation(("metre", "fit"), _metre, local=False),
+    "tempo": RuleOperation(("qpm", "factor"), _tempo, local=False, ticks=_same),
+    "stretch": RuleOperation(("factor",), _stretch, local=False, ticks=_longer),
+    "metre": RuleOperation(("metre", "fit"), _metre, local=False, ticks=_rebarred),
     "split": RuleOperation(("pitch",), _split, local=False),
     "merge": RuleOperation((), _merge, local=False),
-    "trim": RuleOperation((), _trim, local=False),
+    "trim": RuleOperation((), _trim, local=False, ticks=_cut_out),
 }

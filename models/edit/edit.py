@@ -9,10 +9,12 @@ import numpy as np
 from models.edit import by_model
 from models.edit.by_model import Filler
 from models.edit.by_rule import RULES, Rule
+from models.edit.handed_out import handed_out, whole_out
 from models.edit.tasks import OPERATIONS, Edit, bars_of, prepare, tracks_of
 from models.fill.request import ContractBroken
 from models.judge.style_classifier import Judges
 from models.tokens.tokenizer import CellTokenizer
+from music.reading.midi import MidiSource
 from music.score.file_cells import FileCells, difference, digest
 from music.score.form import Limits
 
@@ -56,10 +58,11 @@ class Contract:
 
 @dataclass(frozen=True)
 class Answer:
-    """One alternative. `changes`: by cell (music/score/file_cells.py), [] for an operation of the whole
-    score."""
+    """One alternative. midi: the file that is handed out. `changes`: by cell (music/score/file_cells.py), []
+    for an operation of the whole score."""
 
     file: FileCells
+    midi: bytes
     contract: Contract
     changes: list[dict[str, Any]]
     warnings: list[str]
@@ -73,18 +76,22 @@ def edit_file(
     file: FileCells,
     edit: Edit,
     alternatives: int = 1,
+    source: MidiSource | None = None,
 ) -> list[Answer]:
     """Alternatives of an edit by the model; number k is drawn with seed + 1000 k. judges: of the bundle, {}
-    leaves `restyle` to what the model can do alone. Raises ValueError for what cannot be done, ContractBroken
-    never (it would be our bug)."""
+    leaves `restyle` to what the model can do alone. source: what the file was read from, so that all else in
+    it is handed out as it was. Raises ValueError for what cannot be done, ContractBroken never (it would be
+    our bug)."""
     edits = [replace(edit, seed=edit.seed + 1000 * k) for k in range(alternatives)]
     tasks = [prepare(each, file) for each in edits]
     answers = []
     for task, done in zip(tasks, by_model.run(tokenizer, fill_all, tasks, judges), strict=True):
         contract = Contract(done.contract, done.contract, int((~task.original_region).sum()))
+        midi = handed_out(source, file, done.file, task.original_region, task.bar_numbers)
         answers.append(
             Answer(
                 done.file,
+                midi,
                 contract,
                 difference(file, done.file, task.bar_numbers),
                 done.warnings,
@@ -100,18 +107,22 @@ def apply_rule(
     rule: Rule,
     bars: tuple[int, int] | None = None,
     tracks: Sequence[int] | None = None,
+    source: MidiSource | None = None,
 ) -> Answer:
-    """An edit by rule. Raises ValueError and UnreadableScore for what cannot be done."""
+    """An edit by rule; `source` as in `edit_file`. Raises ValueError and UnreadableScore for what cannot be
+    done."""
     known, told = RULES[operation], Edit(operation, bars, tuple(tracks) if tracks is not None else None)
     region = np.zeros(file.shape, dtype=bool)
     region[np.ix_(np.arange(*bars_of(told, file)), np.array(tracks_of(told, file)))] = True
     done = known.apply(rule, file, region)
     if not known.local:
-        return Answer(done, Contract("", "", 0, whole=True), [], [], rule.seed)
+        midi, lost = whole_out(source, file, done, known.ticks(rule, file, region) if known.ticks else None)
+        return Answer(done, midi, Contract("", "", 0, whole=True), [], lost, rule.seed)
     contract = Contract(digest(file, region), digest(done, region), int((~region).sum()))
     if not contract.kept:
         raise ContractBroken(f"{operation} changed something outside its region")
-    return Answer(done, contract, difference(file, done), [], rule.seed)
+    midi = handed_out(source, file, done, region, np.arange(file.shape[0]))
+    return Answer(done, midi, contract, difference(file, done), [], rule.seed)
 
 
 def unknown_option(operation: str, given: Sequence[str]) -> str:

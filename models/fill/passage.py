@@ -14,6 +14,7 @@ from symusic import Score
 from models.decoding.locks import LockError, Locks
 from models.decoding.script import Plan
 from models.fill.asked import chord_line
+from models.fill.loudness import loudness_at
 from models.fill.parts import nearest_program
 from models.fill.request import Filled, FillRequest
 from models.tokens.labels import Labels, TrackAsk
@@ -323,7 +324,6 @@ class Draft:
             if not self.filled[:, t].any():
                 continue
             old = file.notes(k)
-            loudness = int(np.median(old[:, 3])) if len(old) else tokenizer.velocity
             found = [np.zeros((0, 4), dtype=np.int64)]
             for b in np.flatnonzero(self.filled[:, t]):
                 cell, (start, length) = self.cells[b][t], file.bars[passage.first + b, :2].tolist()
@@ -331,14 +331,9 @@ class Draft:
                 onset = (
                     np.minimum(np.rint(cell[:, 0] * scale), length - 1 - file.score.tpq // EARLY) + start
                 )  # a coarse file may round into the next bar
-                rows = np.column_stack(
-                    [
-                        onset,
-                        np.maximum(np.rint(cell[:, 1] * scale), 1),
-                        cell[:, 2],
-                        np.full(len(cell), loudness),
-                    ]
-                ).astype(np.int64)
+                loud = loudness_at(onset, old, tokenizer.velocity)
+                lasts = np.maximum(np.rint(cell[:, 1] * scale), 1)
+                rows = np.column_stack([onset, lasts, cell[:, 2], loud]).astype(np.int64)
                 known = cell[:, 3] >= 0
                 if self.keep and known.any():
                     rows[known, 3] = old[cell[known, 3], 3]

@@ -7,10 +7,12 @@ In music of one line the chord is what the line implies, so changes cost more an
 preferred.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from symusic import Score
 
-from music.score.chords import NO_CHORD, QUALITIES, chord_name
+from music.score.chords import NO_CHORD, QUALITIES, chord_name, parse_chord
 from music.score.form import bar_table, note_array
 from music.score.keys import key_index, scale_of
 
@@ -64,6 +66,15 @@ def chords_of(score: Score, key: str = "") -> np.ndarray:
         known &= tones[np.arange(len(found)), np.maximum(bass, 0)]
         found[known, 4] = bass[known]
     return found
+
+
+def chords_told(score: Score, told: Sequence[tuple[float, str]]) -> np.ndarray:
+    """Chords of every beat as `chords_of`, from symbols written above the notes by (quarter, symbol), rising:
+    those in force as each beat begins. Raises UnknownChord."""
+    beats = beats_of(score)
+    starts = np.array([round(quarter * score.tpq) for quarter, _ in told])
+    read = np.array([(NO_CHORD, 0, 0), *(parse_chord(symbol) for _, symbol in told)], dtype=np.int64)
+    return np.column_stack([beats[:, :2], read[np.searchsorted(starts, beats[:, 0], side="right")]])
 
 
 def _heard(score: Score, beats: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:

@@ -12,7 +12,7 @@ from symusic import Score, Tempo, TimeSignature
 
 from music.editing.reshape import retimed
 from music.score.errors import UnreadableScore
-from music.score.file_cells import FileCells, notes_of, set_notes
+from music.score.file_cells import FileCells, clear_of, notes_of, set_notes
 from music.score.form import bar_ticks, end_tick
 from music.score.keys import key_index, scale_of
 
@@ -37,7 +37,9 @@ def on_notes(file: FileCells, region: np.ndarray, rule: NoteRule, drums: bool = 
             changed[:, :2] = np.maximum(changed[:, :2], [0, 1])
             leaves = ~region[file.bar_of(changed[:, 0]), k]
             changed[leaves] = notes[mine][leaves]
-            set_notes(track, np.concatenate([notes[~mine], changed]))
+            clear = clear_of(changed, notes[~mine], each_other=False)  # no note cuts a kept one
+            clear = clear[region[file.bar_of(clear[:, 0]), k]]
+            set_notes(track, np.concatenate([notes[~mine], clear]))
     return FileCells(score, file.bars)
 
 

@@ -13,10 +13,14 @@ from itertools import pairwise
 from symusic import Score
 
 from music.score.errors import UnreadableScore
+from music.score.form import VELOCITY
 from music.score.keys import parse_key
 
 CONVERTER = "abc2midi"
-_FIELD = re.compile(r"^([A-Za-z]):\s*(.*?)\s*$")
+# a letter and a colon, where the colon is no repeat sign after a note
+_FIELD = re.compile(r"^([A-Za-z]):(?![:|])\s*(.*?)\s*$")
+_MUSIC_LETTERS = "abcdefgxzABCDEFGZ"  # in the body a line such as "A: |" is music
+_INSTRUMENT = re.compile(r"^%%MIDI\s+(program|channel|transpose)\b")
 _COMMENT = re.compile(r"(?<!\\)%.*$")
 # Chord symbols and annotations, decorations, grace notes, single-letter ornaments: abc2midi would play them
 # as notes.
@@ -44,9 +48,15 @@ class Tune:
 
 
 def split_tunes(book: str) -> list[Tune]:
-    """Tunes of an ABC file in order; text before the first `X:` is the file header and is applied to none."""
+    """Tunes of an ABC file in order. Fields before the first `X:` (metre, unit length, tempo, rhythm,
+    composer, origin) hold for every tune that has none of its own."""
     starts = [match.start() for match in re.finditer(r"^X:", book, flags=re.MULTILINE)]
     tunes = []
+    shared: dict[str, str] = {}
+    for line in book[: starts[0] if starts else 0].splitlines():
+        match = _FIELD.match(_COMMENT.sub("", line))
+        if match and match[1] in "MLQRCO":
+            shared.setdefault(match[1], match[2])
     for start, stop in pairwise([*starts, len(book)]):
         text = book[start:stop].rstrip()
         fields: dict[str, str] = {}
@@ -56,7 +66,11 @@ def split_tunes(book: str) -> list[Tune]:
                 fields.setdefault(match[1], match[2])
                 if match[1] == "K":
                     break
-        tunes.append(Tune(fields.get("X", "").strip(), fields, text))
+        missing = {letter: value for letter, value in shared.items() if letter not in fields}
+        if missing:
+            first, _, rest = text.partition("\n")
+            text = "\n".join([first, *(f"{letter}:{value}" for letter, value in missing.items()), rest])
+        tunes.append(Tune(fields.get("X", "").strip(), fields | missing, text))
     return tunes
 
 
@@ -117,14 +131,21 @@ def rhythm_label(text: str) -> str:
 
 def without_ornaments(text: str) -> str:
     """The tune without grace notes, rolls, trills, chord symbols, lyrics and comments, which abc2midi would
-    play or print."""
+    play or print. Instruments, and the order of parts where the header gives one, stay."""
     lines = []
     in_body = False
+    ordered = False
     for line in text.splitlines():
+        if _INSTRUMENT.match(line):
+            lines.append(line)
+            continue
         bare = _COMMENT.sub("", line)
         match = _FIELD.match(bare)
-        if match and (not in_body or match[1] in "KLMV"):
-            if match[1] in "XMLKV":
+        if match and in_body and match[1] in _MUSIC_LETTERS:
+            match = None
+        if match and (not in_body or match[1] in "KLMVPQ"):
+            ordered = ordered or (match[1] == "P" and not in_body)
+            if match[1] in "XMLKVQ" or (match[1] == "P" and ordered):
                 lines.append(bare)
             in_body = in_body or match[1] == "K"
         elif in_body and not match and bare.strip():
@@ -180,8 +201,9 @@ def upbeat_quarters(text: str) -> Fraction:
     return total * 4 if total < bar else Fraction(0)
 
 
-def read_tune(tune: Tune) -> Score:
-    """The tune as a score in whole bars: an upbeat starts late in bar 0. Raises UnreadableScore."""
+def read_tune(tune: Tune) -> tuple[Score, int]:
+    """The tune as a score in whole bars, and the ticks by which its notes were moved: an upbeat starts late
+    in bar 0. All notes are equally loud: the accents are abc2midi's. Raises UnreadableScore."""
     text = without_ornaments(tune.text)
     if "K" not in tune.fields:
         raise UnreadableScore("the tune has no K: line, so its notes do not start anywhere: add one")
@@ -191,11 +213,15 @@ def read_tune(tune: Tune) -> Score:
         raise UnreadableScore(f"abc2midi cannot read the tune: {error}") from error
     upbeat = upbeat_quarters(text)
     metre = metre_of(tune.fields.get("M", ""))
-    # abc2midi starts at tick 1; a shift of everything by -1 would wrap meta events, so only the notes move.
-    shift = -1
+    shift = 0
     if upbeat and metre:
-        shift += round((Fraction(4 * metre[0], metre[1]) - upbeat) * score.tpq)
+        shift = round((Fraction(4 * metre[0], metre[1]) - upbeat) * score.tpq)
     for track in score.tracks:
         for note in track.notes:
-            note.time = max(note.time + shift, 0)
-    return score
+            note.time = max(note.time - 1 + shift, 0)  # abc2midi starts at tick 1 and ends a tick early
+            note.duration += 1
+            note.velocity = VELOCITY
+    for event in (*score.time_signatures, *score.tempos, *score.key_signatures):
+        if event.time > 0:  # after the upbeat
+            event.time += shift
+    return score, shift

@@ -1,6 +1,7 @@
 """Read any supported file to (score, labels, converter): one entry for ingest, uploads and the command
 line."""
 
+import codecs
 import os
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,8 @@ from pathlib import PurePath
 
 from symusic import Score
 
-from music.reading import abc
+from music.reading import abc, abc_chords, kern
+from music.reading.midi import MidiSource, read_source
 from music.score.errors import UnreadableScore
 from music.score.form import Limits, check_limits
 
@@ -21,13 +23,15 @@ LABELS = ("title", "composer", "key", "metre", "rhythm", "origin", "style", "tem
 @dataclass(frozen=True)
 class Reading:
     """One piece of a file. `member` tells apart the tunes of an ABC book; score_made: written, not
-    performed."""
+    performed; source: of MIDI, the file's events; chords: symbols written above the notes, (tick, symbol)."""
 
     score: Score
     converter: str
     score_made: bool
     member: str = ""
     labels: dict[str, str] = field(default_factory=dict)
+    source: MidiSource | None = None
+    chords: list[tuple[int, str]] = field(default_factory=list)
 
 
 @contextmanager
@@ -47,16 +51,7 @@ def quiet_stdout() -> Iterator[None]:
 
 def read_midi(data: bytes, limits: Limits) -> Score:
     """A score from MIDI bytes, within limits. Raises UnreadableScore."""
-    if len(data) > limits.max_bytes:
-        raise UnreadableScore(f"the file has {len(data)} bytes; at most {limits.max_bytes} are read")
-    if data[:4] != b"MThd":
-        raise UnreadableScore("not a MIDI file: it does not start with MThd" if data else "the file is empty")
-    try:
-        score = Score.from_midi(data)
-    except Exception as error:
-        raise UnreadableScore(f"damaged MIDI file: {error}") from error
-    check_limits(score, limits)
-    return score
+    return read_source(data, limits).score
 
 
 def read_file(data: bytes, name: str, limits: Limits) -> list[Reading | tuple[str, str]]:
@@ -68,27 +63,44 @@ def read_file(data: bytes, name: str, limits: Limits) -> list[Reading | tuple[st
     if not data:
         raise UnreadableScore("the file is empty")
     if suffix in (".mid", ".midi"):
-        return [Reading(read_midi(data, limits), "symusic", score_made=False)]
+        source = read_source(data, limits)
+        return [Reading(source.score, "events", score_made=False, source=source)]
     if len(data) > limits.max_bytes:
         raise UnreadableScore(f"the file has {len(data)} bytes; at most {limits.max_bytes} are read")
     if suffix == ".abc":
         return _read_book(data, limits)
-    from music.reading.engraved import (
-        CONVERTER,
-        read_engraved,
-    )  # verovio is loaded only where it is needed: serving never does
+    if suffix == ".krn":
+        page, converter = kern.read_kern(decoded(data)), kern.CONVERTER
+    else:
+        from music.reading import musicxml  # lxml is loaded only where it is needed
 
-    score = read_engraved(data, ".xml" if suffix == ".musicxml" else suffix)
+        page, converter = musicxml.read_musicxml(data), musicxml.CONVERTER
+    score, chords = page.score()
     check_limits(score, limits)
-    return [Reading(score, CONVERTER, score_made=True)]
+    return [Reading(score, converter, score_made=True, chords=chords)]
+
+
+def decoded(data: bytes) -> str:
+    """Text of a file: what its byte order mark says, else UTF-8, else Latin-1; lines end in \n."""
+    for mark, encoding in (
+        (codecs.BOM_UTF8, "utf-8-sig"),
+        (codecs.BOM_UTF16_LE, "utf-16"),
+        (codecs.BOM_UTF16_BE, "utf-16"),
+    ):
+        if data.startswith(mark):
+            return _lines(data.decode(encoding, errors="replace"))
+    try:
+        return _lines(data.decode("utf-8"))
+    except UnicodeDecodeError:
+        return _lines(data.decode("latin-1"))
+
+
+def _lines(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _read_book(data: bytes, limits: Limits) -> list[Reading | tuple[str, str]]:
-    try:
-        book = data.decode("utf-8")
-    except UnicodeDecodeError:
-        book = data.decode("latin-1")
-    tunes = abc.split_tunes(book.replace("\r\n", "\n").replace("\r", "\n"))
+    tunes = abc.split_tunes(decoded(data))
     if not tunes:
         raise UnreadableScore("no tune found: every tune of an ABC file starts with an X: line")
     found: list[Reading | tuple[str, str]] = []
@@ -96,11 +108,11 @@ def _read_book(data: bytes, limits: Limits) -> list[Reading | tuple[str, str]]:
         member = f"{position}:{tune.number}"
         try:
             with quiet_stdout():
-                score = abc.read_tune(tune)
+                score, shift = abc.read_tune(tune)
+                chords = abc_chords.chords_of_tune(tune, len(score.tracks), shift)
             check_limits(score, limits)
-            found.append(
-                Reading(score, abc.CONVERTER, score_made=True, member=member, labels=abc.labels(tune))
-            )
+            labels = abc.labels(tune)
+            found.append(Reading(score, abc.CONVERTER, True, member, labels, chords=chords))
         except UnreadableScore as error:
             found.append((member, str(error)))
         except (ValueError, ArithmeticError, LookupError) as error:  # a header like M:4/0

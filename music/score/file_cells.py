@@ -160,20 +160,21 @@ def _without(rows: list[tuple[int, ...]], others: list[tuple[int, ...]]) -> list
     return found
 
 
-def clear_of(new: np.ndarray, kept: np.ndarray) -> np.ndarray:
+def clear_of(new: np.ndarray, kept: np.ndarray, each_other: bool = True) -> np.ndarray:
     """New notes (n, 4) cut so that none sounds together with a kept one (m, 4) of its pitch, or with another
-    new one; what is left of no length goes."""
+    new one (`each_other`); what is left of no length goes. A note of no length takes a tick."""
     found: list[list[int]] = []
     held: dict[int, list[tuple[int, int]]] = {}
     for onset, duration, pitch, _ in kept.tolist():
-        held.setdefault(pitch, []).append((onset, onset + duration))
+        held.setdefault(pitch, []).append((onset, onset + max(duration, 1)))
     for asked, duration, pitch, velocity in new[np.argsort(new[:, 0], kind="stable")].tolist():
         spans = held.setdefault(pitch, [])
         onset = max([asked, *(stop for start, stop in spans if start <= asked < stop)])
         end = min([asked + duration, *(start for start, stop in spans if start >= onset and stop > start)])
         if end > onset:
             found.append([onset, end - onset, pitch, velocity])
-            spans.append((onset, end))
+            if each_other:
+                spans.append((onset, end))
     return np.array(found, dtype=np.int64).reshape(-1, 4)
 
 
@@ -187,8 +188,8 @@ def with_cells(
     """A copy of the file in which the cells of the region hold `new[track]` (n, 4) and nothing else of the
     file has changed.
 
-    exact: tracks whose new notes go in as they are; the others are cut where they would sound together with a
-    kept note of their pitch. held: numbers of notes inside the region that stay, by track.
+    New notes are cut where they would sound together with a kept note of their pitch, and, but in the tracks
+    `exact`, with one another. held: numbers of notes inside the region that stay, by track.
     """
     score = cells.score.copy()
     for k, notes in new.items():
@@ -196,8 +197,8 @@ def with_cells(
         stays = ~region[cells.bar_of(old[:, 0]), k]
         stays[(held or {}).get(k, [])] = True
         kept = old[stays]
-        put = notes if k in exact else clear_of(notes, kept)
-        if k not in exact:  # one that had to wait for a kept note's end may have left its region: it goes
-            put = put[region[cells.bar_of(put[:, 0]), k]]
+        put = clear_of(notes, kept, each_other=k not in exact)
+        # one that had to wait for a kept note's end may have left its region: it goes
+        put = put[region[cells.bar_of(put[:, 0]), k]]
         set_notes(score.tracks[k], np.concatenate([kept, put]))
     return score

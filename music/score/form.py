@@ -13,6 +13,7 @@ from symusic import Note, Score, Tempo, TimeSignature, Track
 from music.score.errors import UnreadableScore
 
 DEFAULT_TEMPO_QPM = 120.0
+VELOCITY = 80  # of a note whose source says nothing
 METRE_DENOMINATORS = (1, 2, 4, 8, 16, 32)
 
 
@@ -49,10 +50,12 @@ def bar_ticks(numerator: int, denominator: int, ticks_per_quarter: int) -> int:
     return ticks
 
 
-def note_array(track: Track) -> np.ndarray:
-    """Notes of one track as int64 (n, 3): onset_ticks, duration_ticks, pitch; sorted by onset, then pitch."""
+def note_array(track: Track, loudness: bool = False) -> np.ndarray:
+    """Notes of one track as int64 (n, 3): onset_ticks, duration_ticks, pitch; sorted by onset, then pitch.
+    With `loudness` (n, 4): their velocities too."""
     columns = track.notes.numpy()
-    notes = np.stack([columns["time"], columns["duration"], columns["pitch"]], axis=1).astype(np.int64)
+    names = ("time", "duration", "pitch", *(("velocity",) if loudness else ()))
+    notes = np.stack([columns[name] for name in names], axis=1).astype(np.int64)
     return notes[np.lexsort((notes[:, 1], notes[:, 2], notes[:, 0]))]
 
 
@@ -144,29 +147,46 @@ def metre_changes(score: Score, ticks_per_quarter: int) -> list[tuple[int, int, 
     return changes
 
 
-def normalise(score: Score, *, ticks_per_quarter: int, velocity: int) -> Score:
+def normalise(score: Score, *, ticks_per_quarter: int, velocity: int | None) -> Score:
     """The normal form of any score.
 
     Onsets and ends are rounded to the grid (a note lasts at least one tick), doubles and overlaps of one
-    pitch in a track are resolved, empty tracks dropped, velocity and tempo made constant; only notes,
-    programs and metre remain, so no text, lyric, copyright, name or sysex survives. Bars of silence before
-    the first note are removed.
+    pitch in a track are resolved, empty tracks dropped, velocity and tempo made constant (velocity None: both
+    stay, tempos as steps at their ticks); only notes, programs and metre remain, so no text, lyric,
+    copyright, name or sysex survives. Bars of silence before the first note are removed.
     """
     changes = metre_changes(score, ticks_per_quarter)
     tracks: list[tuple[int, bool, np.ndarray]] = []
     for track in score.tracks:
         if not len(track.notes):
             continue
-        raw = note_array(track)
+        raw = note_array(track, loudness=True)
         ends = np.rint((raw[:, 0] + raw[:, 1]) * ticks_per_quarter / score.tpq).astype(np.int64)
         onsets = np.rint(raw[:, 0] * ticks_per_quarter / score.tpq).astype(np.int64)
-        notes = without_overlaps(np.stack([onsets, np.maximum(ends - onsets, 1), raw[:, 2]], axis=1))
+        loud = raw[:, 3] if velocity is None else np.full(len(raw), velocity)
+        notes = without_overlaps(np.stack([onsets, np.maximum(ends - onsets, 1), raw[:, 2], loud], axis=1))
         tracks.append((0 if track.is_drum else track.program, track.is_drum, notes))
     if not tracks:
         raise UnreadableScore("the score has no notes")
-    return build(
-        tracks, changes_from_first_note(changes, tracks, ticks_per_quarter), ticks_per_quarter, velocity
-    )
+    earliest = min(int(notes[0, 0]) for _, _, notes in tracks)
+    normal = build(tracks, changes_from_first_note(changes, tracks, ticks_per_quarter), ticks_per_quarter)
+    if velocity is None and len(score.tempos):
+        moved = earliest - min(int(notes[0, 0]) for _, _, notes in tracks)
+        normal.tempos.clear()
+        for tick, qpm in tempo_steps(score, ticks_per_quarter, moved, end_tick(normal)):
+            normal.tempos.append(Tempo(tick, qpm=qpm))
+    return normal
+
+
+def tempo_steps(score: Score, ticks_per_quarter: int, moved: int, end: int) -> list[tuple[int, float]]:
+    """(tick, quarters a minute) on a grid whose bars begin `moved` ticks later: the last tempo before 0
+    stands at 0."""
+    steps: dict[int, float] = {}
+    for tempo in sorted(score.tempos, key=lambda each: each.time):
+        tick = max(round(tempo.time * ticks_per_quarter / score.tpq) - moved, 0)
+        if tick < max(end, 1):
+            steps[tick] = float(tempo.qpm)
+    return sorted(({0: DEFAULT_TEMPO_QPM} | steps).items())
 
 
 def changes_from_first_note(
@@ -182,26 +202,30 @@ def changes_from_first_note(
     return [(0, numerator, denominator)] + [(t - shift, n, d) for t, n, d in changes if t > first]
 
 
+def as_notes(notes: np.ndarray, velocity: int = VELOCITY) -> "Note":
+    """Notes of a track from rows (n, 3) or (n, 4): onset, duration, pitch, and their velocity."""
+    time, duration = (np.ascontiguousarray(notes[:, i], dtype=np.int32) for i in range(2))
+    pitch = np.ascontiguousarray(notes[:, 2], dtype=np.int8)
+    loud = notes[:, 3].astype(np.int8) if notes.shape[1] > 3 else np.full(len(notes), velocity, np.int8)
+    return Note.from_numpy(time, duration, pitch, loud, ttype="tick")
+
+
 def build(
     tracks: list[tuple[int, bool, np.ndarray]],
     changes: list[tuple[int, int, int]],
     ticks_per_quarter: int,
-    velocity: int,
+    velocity: int = VELOCITY,
     tempo_qpm: float = DEFAULT_TEMPO_QPM,
 ) -> Score:
-    """A score from (program, is_drum, notes (n, 3)) tracks and (tick, numerator, denominator) metre
-    changes."""
+    """A score from (program, is_drum, notes (n, 3)) tracks and (tick, numerator, denominator) metre changes;
+    notes (n, 4) have velocities of their own."""
     score = Score(ticks_per_quarter)
     score.tempos.append(Tempo(0, qpm=tempo_qpm))
     for tick, numerator, denominator in changes:
         score.time_signatures.append(TimeSignature(tick, numerator, denominator))
     for program, is_drum, notes in tracks:
         track = Track("", program=program, is_drum=is_drum)
-        columns = [np.ascontiguousarray(notes[:, i], dtype=np.int32) for i in range(2)]
-        pitch = np.ascontiguousarray(notes[:, 2], dtype=np.int8)
-        track.notes = Note.from_numpy(
-            *columns, pitch, np.full(len(notes), velocity, dtype=np.int8), ttype="tick"
-        )
+        track.notes = as_notes(notes, velocity)
         score.tracks.append(track)
     return score
 

@@ -120,15 +120,16 @@ def edit(
         }.items()
         if value is not None
     }
+    from music.score.file_cells import FileCells
     from pipelines.release.versions import champion_bundle
 
     with plain_errors():
         _check_operation(operation, [*given, *(["controls"] if controls else [])])
         targets = _targets(file, operation, out, n, force)
-        bundle, cells, region = champion_bundle()[1], read_cells(file), span(bars)
+        bundle, reading, region = champion_bundle()[1], read_piece(file), span(bars)
         answers = _carry_out(
             bundle,
-            cells,
+            reading,
             operation,
             given | ({"controls": controls} if controls else {}),
             region,
@@ -138,7 +139,7 @@ def edit(
         )
         for answer, target in zip(answers, targets, strict=True):
             _show(answer, target)
-            _show_scorecards(bundle, cells, answer.file, region)
+            _show_scorecards(bundle, FileCells.of(reading.score), answer.file, region)
 
 
 def _check_operation(operation: str, given: list[str]) -> None:
@@ -194,7 +195,7 @@ def _numbers(text: str) -> tuple[int, ...] | None:
 
 def _carry_out(
     bundle: Any,
-    cells: Any,
+    reading: Any,
     operation: str,
     given: dict[str, Any],
     bars: tuple[int, int] | None,
@@ -207,6 +208,7 @@ def _carry_out(
     from models.edit.tasks import Edit
     from models.fill.fill import fill
     from music.score.errors import UnreadableScore
+    from music.score.file_cells import FileCells
 
     withheld = sorted(set(given.get("controls", {})) - bundle.controls)
     if withheld:
@@ -215,9 +217,11 @@ def _carry_out(
             f"{', '.join(sorted(bundle.controls)) or 'none'}"
         )
     try:
+        cells = FileCells.of(reading.score)
         if operation in RULES:
             return [
-                apply_rule(cells, operation, Rule(**given, seed=seed + k), bars, tracks) for k in range(n)
+                apply_rule(cells, operation, Rule(**given, seed=seed + k), bars, tracks, reading.source)
+                for k in range(n)
             ]
         if "melody" in given:
             given["melody"] -= 1
@@ -231,16 +235,17 @@ def _carry_out(
             cells,
             Edit(operation, bars, tracks, seed=seed, **given),
             n,
+            reading.source,
         )
     except (UnreadableScore, ValueError) as error:
         raise StageError(str(error)) from error
 
 
-def read_cells(file: Path) -> Any:
+def read_piece(file: Path) -> Any:
+    """The one piece of a file, a `Reading`."""
     from models.edit.edit import LIMITS
     from music.reading.files import Reading, read_file
     from music.score.errors import UnreadableScore
-    from music.score.file_cells import FileCells
 
     try:
         found = read_file(file.read_bytes(), file.name, LIMITS)
@@ -251,7 +256,7 @@ def read_cells(file: Path) -> Any:
             raise UnreadableScore(
                 f"the file holds {len(readings)} tunes: put the one to edit into a file of its own"
             )
-        return FileCells.of(readings[0].score)
+        return readings[0]
     except OSError as error:
         raise StageError(f"{file}: {error.strerror}") from error
     except UnreadableScore as error:
@@ -259,9 +264,7 @@ def read_cells(file: Path) -> Any:
 
 
 def _show(answer: Any, target: Path) -> None:
-    from music.score.form import to_midi
-
-    write_bytes(target, to_midi(answer.file.score))
+    write_bytes(target, answer.midi)
     total = Counter[str]()
     for change in answer.changes:
         total.update({kind: change[kind] for kind in ("added", "removed", "moved")})

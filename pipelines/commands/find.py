@@ -25,7 +25,7 @@ def similar(
     """Pieces of the catalogue that are like a piece, and why."""
     from models.find.answers import Unanswerable
     from models.find.catalogue import Filters
-    from pipelines.commands.edit import read_cells, span
+    from pipelines.commands.edit import read_piece, span
     from pipelines.release.versions import champion_bundle
 
     with plain_errors():
@@ -34,7 +34,7 @@ def similar(
         finder = open_finder(bundle)
         path = Path(query)
         try:
-            midi = base64.b64encode(to_midi(read_cells(path).score)).decode() if path.is_file() else ""
+            midi = base64.b64encode(to_midi(read_piece(path).score)).decode() if path.is_file() else ""
             found, searched = finder.similar(
                 midi=midi,
                 item="" if midi else query,

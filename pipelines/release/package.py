@@ -33,7 +33,6 @@ TRAINING_ONLY = (
     "models/align/training.py",
     "models/align/rounds.py",
     "models/align/report.py",
-    "music/reading/engraved.py",
     "music/writing/pianoroll.py",
     "music/analysis/overlap.py",
 )

@@ -90,6 +90,7 @@ class Prepare(Section):
     max_tracks: int = Field(ge=1, le=16)
     max_note_quarters: int = Field(ge=1)
     max_quantisation: float = Field(ge=0, le=0.5)
+    max_performed: float = Field(ge=0, le=0.25)
     ngram: int = Field(ge=2, le=10)
     duplicate_jaccard: float = Field(gt=0, le=1)
     tune_families: tuple[str, ...]

@@ -3,8 +3,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from symusic import Score
 
-from music.score.form import to_midi
+from music.score.form import note_array, to_midi
 from pipelines.ingest import read_source
 from pipelines.prepare import duplicate_groups, prepare_piece, split_groups
 from pipelines.running.params import Source, Split, load_params
@@ -33,6 +34,7 @@ def row(notes: list[tuple[int, int, int]], **changes: Any) -> dict[str, Any]:
         "origin": "",
         "style": "",
         "tempo": "",
+        "chords": [],
         "midi": to_midi(raw_score(notes)),
     }
     return base | changes
@@ -44,7 +46,7 @@ def line(seed: int, count: int = 40) -> list[tuple[int, int, int]]:
 
 
 def test_a_piece_comes_out_anonymous_with_its_labels() -> None:
-    piece = prepare_piece(row(line(0)), PARAMS.prepare)
+    (piece,) = prepare_piece(row(line(0)), PARAMS.prepare)
     assert b"Somebody" not in piece["midi"]
     assert b"words" not in piece["midi"]
     assert min(piece["stripped"][:2]) >= 1
@@ -55,33 +57,86 @@ def test_a_piece_comes_out_anonymous_with_its_labels() -> None:
 
 
 @pytest.mark.parametrize(
-    ("notes", "reason"),
+    ("notes", "reason", "knob"),
     [
-        (line(0, 5), "fewer notes than min_notes"),
-        ([(i * 30, 30, 60 + i % 7) for i in range(40)], "fewer bars than min_bars"),
-        ([*line(0), (480 * 40, 480 * 17, 60)], "a note longer"),
-        ([(i * 480 + 20 * (i % 2), 300, 60 + i % 7) for i in range(40)], "off the grid"),
-        (line(0, 200), "more notes than max_notes"),
+        (line(0, 5), "5 notes", "min_notes"),
+        ([(i * 40, 40, 60 + i % 7) for i in range(40)], "1 bars", "min_bars"),
+        (
+            [(int(t), 300, 60 + i % 7) for i, t in enumerate(np.linspace(7, 19000, 61))],
+            "off the beat",
+            "max_performed",
+        ),
     ],
 )
-def test_out_of_bounds_pieces_are_dropped_with_a_reason(
-    notes: list[tuple[int, int, int]], reason: str
+def test_out_of_bounds_pieces_are_dropped_with_a_reason_and_the_knob_to_turn(
+    notes: list[tuple[int, int, int]], reason: str, knob: str
 ) -> None:
-    params = PARAMS.prepare.model_copy(update={"max_notes": 100})
-    assert prepare_piece(row(notes), params)["drop"].startswith(reason)
+    (dropped,) = prepare_piece(row(notes), PARAMS.prepare)
+    assert dropped["drop"].startswith(reason)
+    assert (dropped["knob"], dropped["collection"], dropped["path"]) == (knob, "a", "b")
+    assert hasattr(PARAMS.prepare, knob)
+
+
+def test_a_long_work_is_cut_at_barlines_and_stays_in_one_group() -> None:
+    notes = line(0, 200)
+    pieces = prepare_piece(row(notes), PARAMS.prepare.model_copy(update={"max_notes": 100}))
+    assert [piece["piece_id"] for piece in pieces] == [f"a/b#part{n}" for n in range(1, len(pieces) + 1)]
+    assert all(piece["notes"] <= 100 for piece in pieces)
+    assert sum(piece["notes"] for piece in pieces) == 200
+    assert len(set(duplicate_groups(pieces, PARAMS.prepare).tolist())) == 1
+    played = [n for piece in pieces for n in note_array(Score.from_midi(piece["midi"]).tracks[0])[:, 2]]
+    assert played == [pitch for _, _, pitch in notes]
+
+
+def test_a_pedal_note_is_shortened_and_the_piece_is_kept() -> None:
+    (piece,) = prepare_piece(row([*line(0), (480 * 40, 480 * 40, 30)]), PARAMS.prepare)
+    longest = note_array(Score.from_midi(piece["midi"]).tracks[0])[:, 1].max()
+    assert longest == PARAMS.prepare.max_note_quarters * PARAMS.prepare.ticks_per_quarter
+    assert piece["shortened"] == 1
+
+
+def test_played_music_is_put_on_the_places_of_its_beats() -> None:
+    chance = np.random.default_rng(0)
+    written = [(240 * i, 240, 60 + i % 12) for i in range(64)]  # quavers, then triplets, as played
+    written += [(240 * 64 + 160 * i, 160, 60 + i % 12) for i in range(48)]
+    late = chance.normal(0, 14, len(written)).round().astype(int)
+    played = [(max(o + d, 0), n, p) for (o, n, p), d in zip(written, late.tolist(), strict=True)]
+    (piece,) = prepare_piece(row(played), PARAMS.prepare)
+    found = note_array(Score.from_midi(piece["midi"]).tracks[0])
+    right = {(round(o / 40), p) for o, _, p in written}
+    rounded = {(round(o / 40), p) for o, _, p in played}
+    mine = {(o, p) for o, _, p in found.tolist()}
+    assert len(mine & right) >= 0.97 * len(right)
+    assert len(rounded & right) < 0.9 * len(right)
+
+
+def test_loudness_tempos_and_chord_symbols_of_the_source_are_kept() -> None:
+    score = raw_score(line(0))
+    for n, note in enumerate(score.tracks[0].notes):
+        note.velocity = 40 + n
+    told = [{"quarter": 4.0, "symbol": "Dm7"}]
+    (piece,) = prepare_piece(row([], midi=to_midi(score), chords=told), PARAMS.prepare)
+    back = Score.from_midi(piece["midi"])
+    assert [note.velocity for note in back.tracks[0].notes] == list(range(40, 80))
+    assert piece["chords"] == told
 
 
 def test_damaged_midi_is_dropped_with_a_reason() -> None:
-    assert "drop" in prepare_piece(row([], midi=b"MThd" + b"\xff" * 30), PARAMS.prepare)
+    assert "drop" in prepare_piece(row([], midi=b"MThd" + b"\xff" * 30), PARAMS.prepare)[0]
 
 
 def test_near_duplicates_and_settings_of_one_tune_share_a_group() -> None:
     transposed = [(o, d, p + 3) for o, d, p in line(1)]
-    pieces = [prepare_piece(row(notes), PARAMS.prepare) for notes in (line(1), line(2), transposed)]
+    pieces = [
+        prepare_piece(row(notes, piece_id=str(n)), PARAMS.prepare)[0]
+        for n, notes in enumerate((line(1), line(2), transposed))
+    ]
     assert (duplicate_groups(pieces, PARAMS.prepare) == np.array([0, 1, 0])).all()
     voices = [
-        prepare_piece(row(notes, style="chorale"), PARAMS.prepare)
-        for notes in (line(3), line(3)[:30] + [(o + 30 * 480, d, p) for o, d, p in line(4)], line(5))
+        prepare_piece(row(notes, piece_id=str(n), style="chorale"), PARAMS.prepare)[0]
+        for n, notes in enumerate(
+            (line(3), line(3)[:30] + [(o + 30 * 480, d, p) for o, d, p in line(4)], line(5))
+        )
     ]
     groups = duplicate_groups(voices, PARAMS.prepare)
     assert groups[0] == groups[1] != groups[2]
@@ -151,6 +206,6 @@ def test_real_songs_for_voice_and_piano_are_read_and_kept(
     items = items_of(source, PARAMS.ingest.music21_version)[::20]
     pieces, failures = read_source(source, items, PARAMS.ingest)
     assert not failures
-    kept = [piece for piece in (prepare_piece(row, PARAMS.prepare) for row in pieces) if "drop" not in piece]
-    assert len(kept) > 0.8 * len(items)
+    kept = [piece for row in pieces for piece in prepare_piece(row, PARAMS.prepare) if "drop" not in piece]
+    assert len(kept) > 0.95 * len(items)
     assert all(piece["licence"] == "public-domain" for piece in kept)

@@ -16,6 +16,7 @@ from models.network.decoder import Network, sized
 from models.tokens.tokenizer import CellTokenizer
 from music.editing.reshape import with_bars
 from music.reading.files import read_midi
+from music.reading.midi import read_source
 from music.score.errors import UnreadableScore
 from music.score.file_cells import FileCells, digest
 from music.score.form import to_midi
@@ -277,9 +278,9 @@ def fuzz(tokenizer: CellTokenizer, judges: Judges, scores: list[Score], seeds: r
         random = np.random.default_rng(seed)
         decoder = RandomDecoder(len(tokenizer), 8, seed)
         try:
-            file = FileCells.of(
-                read_midi(to_midi(mutated(random, scores[int(random.integers(len(scores)))].copy())), LIMITS)
-            )
+            data = to_midi(mutated(random, scores[int(random.integers(len(scores)))].copy()))
+            source = read_source(data, LIMITS)
+            file = FileCells.of(source.score)
             asked = random_edit(random, file, seed)
             if isinstance(asked, Edit):
                 (answer,) = edit_file(
@@ -288,9 +289,10 @@ def fuzz(tokenizer: CellTokenizer, judges: Judges, scores: list[Score], seeds: r
                     lambda requests, decoder=decoder: fill(decoder, tokenizer, requests),  # type: ignore[misc]
                     file,
                     asked,
+                    source=source,
                 )
             else:
-                answer = apply_rule(file, asked[0], asked[1], asked[2], asked[3])
+                answer = apply_rule(file, asked[0], asked[1], asked[2], asked[3], source)
         except (ValueError, UnreadableScore):
             refused += 1
             continue
@@ -298,7 +300,7 @@ def fuzz(tokenizer: CellTokenizer, judges: Judges, scores: list[Score], seeds: r
             broken += 1
             continue
         broken += not answer.contract.kept
-        read_midi(to_midi(answer.file.score), LIMITS)
+        read_midi(answer.midi, LIMITS)
         done += 1
     return done, broken, refused
 

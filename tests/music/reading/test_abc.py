@@ -118,3 +118,47 @@ def test_krumhansl_finds_the_key_of_a_scale_and_a_signature_decides_between_rela
     assert estimate_key(histogram)[0] == "D major"
     assert estimate_key(histogram, sharps=2)[0] == "D major"
     assert estimate_key(np.roll(histogram, -3), sharps=2)[0] == "B minor"
+
+
+def heard(text: str) -> Reading:
+    (found,) = read_file(text.encode(), "x.abc", Limits())
+    assert isinstance(found, Reading)
+    return found
+
+
+def pitches(found: Reading) -> list[int]:
+    return [note.pitch for note in found.score.tracks[0].notes]
+
+
+def test_fields_of_the_file_hold_for_every_tune_and_a_byte_order_mark_is_no_text() -> None:
+    book = "\ufeffM:3/4\nL:1/4\n\nX:1\nT:a\nK:C\nEFG|\n\nX:2\nT:b\nM:4/4\nK:C\nEFGA|\n"
+    first, second = read_file(book.encode(), "x.abc", Limits())
+    assert isinstance(first, Reading)
+    assert isinstance(second, Reading)
+    assert [(n, d) for _, _, n, d in bar_table(first.score).tolist()] == [(3, 4)]
+    assert [(n, d) for _, _, n, d in bar_table(second.score).tolist()] == [(4, 4)]
+
+
+def test_a_line_that_begins_with_a_repeat_after_a_note_is_music() -> None:
+    assert pitches(heard("X:1\nM:4/4\nL:1/4\nK:C\n|:CDEF|GABc\nc::\ncBAG|FEDC:|\n")).count(60) == 4
+
+
+def test_instruments_and_the_order_of_parts_are_kept() -> None:
+    found = heard("X:1\nM:4/4\nL:1/4\nP:ABBA\n%%MIDI program 72\nK:C\nP:A\nCDEF|\nP:B\nGABc|\n")
+    assert found.score.tracks[0].program == 72
+    assert pitches(found)[::4] == [60, 67, 67, 60]
+
+
+def test_a_metre_changes_where_the_text_has_it_after_an_upbeat() -> None:
+    bars = bar_table(heard("X:1\nM:4/4\nL:1/4\nK:C\nG|CDEF|GABc|[M:3/4]CDE|FGA|\n").score)
+    assert [(n, d) for _, _, n, d in bars.tolist()] == [(4, 4)] * 3 + [(3, 4)] * 2
+
+
+def test_chord_symbols_stand_where_they_are_played() -> None:
+    found = heard(
+        'X:1\nM:4/4\nL:1/4\nK:Am\nE|:"Am"ABcd|"Dm/f"e2"E7"e2|1"Am"A3B:|2"Am"A4|"^slow"cdef|"D.C."c4|\n'
+    )
+    quarters = [(round(tick / found.score.tpq, 2), symbol) for tick, symbol in found.chords]
+    assert quarters == [(4, "Am"), (8, "Dm/F"), (10, "E7"), (12, "Am"), (20, "Dm/F"), (22, "E7"), (24, "Am")]
+    assert pitches(found) == pitches(heard("X:1\nM:4/4\nL:1/4\nK:Am\nE|:ABcd|e2e2|1A3B:|2A4|cdef|c4|\n"))
+    assert {note.velocity for note in found.score.tracks[0].notes} == {80}
