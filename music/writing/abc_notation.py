@@ -1,7 +1,7 @@
 """ABC notation of a sheet (ABC 2.1): one voice of the text for every voice of a staff.
 
-Accidentals are written again wherever a reader may have to guess: after another of the same letter in the
-bar, in whatever octave, and on a note tied over a barline.
+Accidentals are written wherever a reader may have to guess: on every note that the signature does not give,
+and after another of the same letter in the bar, in whatever octave.
 """
 
 from collections.abc import Iterator, Sequence
@@ -172,16 +172,16 @@ def _symbol(symbol: Symbol, key: Key, altered: dict[str, set[int]], raised: int)
     length = Fraction(symbol.length) if symbol.length % 3 == 0 else Fraction(symbol.length * 3, 2)
     if not symbol.pitches:
         return "z" + _length(length)
-    notes = [_note(pitch + raised, key, altered, symbol.tied_back) for pitch in symbol.pitches]
+    notes = [_note(pitch + raised, key, altered) for pitch in symbol.pitches]
     head = notes[0] if len(notes) == 1 else f"[{''.join(notes)}]"
     return head + _length(length) + ("-" if symbol.tied_on else "")
 
 
-def _note(pitch: int, key: Key, altered: dict[str, set[int]], again: bool) -> str:
+def _note(pitch: int, key: Key, altered: dict[str, set[int]]) -> str:
     letter, alter, octave = spelled(pitch, key)
     signed = 1 if LETTERS.index(letter) < key.fifths else -1 if LETTERS.index(letter) - 7 >= key.fifths else 0
     before = altered.setdefault(letter, set())
-    shown = alter != signed or bool(before) or again
+    shown = alter != signed or bool(before)
     if alter != signed:
         before.add(alter)
     name = letter.lower() + "'" * (octave - 5) if octave > 4 else letter + "," * (4 - octave)

@@ -163,7 +163,9 @@ def _symbol(symbol: Symbol, key: Key, drums: dict[int, Any]) -> Any:
 
 def _pitch(pitch: int, key: Key) -> Any:
     letter, alter, octave = spelled(pitch, key)
-    return _music21().pitch.Pitch(letter + ("#" * alter if alter > 0 else "-" * -alter) + str(octave))
+    made = _music21().pitch.Pitch(letter + ("#" * alter if alter > 0 else "-" * -alter))
+    made.octave = octave  # not in the name: an octave below 0 would be read as a flat
+    return made
 
 
 def _instrument(part: SheetPart) -> Any:

@@ -9,6 +9,7 @@ import typer
 from pipelines.commands import (
     catalogue,
     compose,
+    convert,
     data,
     edit,
     feedback,
@@ -61,6 +62,7 @@ for command in (
     finetune.finetune,
     compose.compose,
     edit.edit,
+    convert.convert,
     edit.history,
     feedback.snapshot,
     feedback.forget,

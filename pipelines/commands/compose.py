@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
-from pipelines.running.files import StageError, plain_errors, write_bytes
+from pipelines.commands.convert import check_suffix, write_as
+from pipelines.running.files import StageError, plain_errors
 
 
 def compose(
     out: Annotated[
-        Path, typer.Argument(help="MIDI file to write; with --n, -1, -2, ... go before its suffix")
+        Path, typer.Argument(help=".mid, .musicxml or .abc file; with --n, -1, -2, ... go before the suffix")
     ],
     style: Annotated[str, typer.Option(help="a style of the training data, e.g. irish")] = "",
     rhythm: Annotated[str, typer.Option(help="a dance, e.g. jig")] = "",
@@ -35,6 +36,7 @@ def compose(
     from pipelines.release.versions import champion_bundle
 
     with plain_errors():
+        check_suffix(out)
         targets = [out] if n == 1 else [out.with_name(f"{out.stem}-{k + 1}{out.suffix}") for k in range(n)]
         there = [str(target) for target in targets if target.exists()]
         if there and not force:
@@ -45,6 +47,7 @@ def compose(
         from models.fill.compose import compose as written
         from models.fill.fill import fill
         from music.analysis.chords import lead_sheet
+        from music.writing.files import chords_heard
 
         asked = Composition(
             style=style,
@@ -71,7 +74,7 @@ def compose(
         except ValueError as error:
             raise StageError(str(error)) from error
         for take, target in zip(takes, targets, strict=True):
-            write_bytes(target, take.midi)
+            write_as(target, take.midi, take.score, key, chords_heard(take.score, key))
             typer.echo(
                 f"{lead_sheet(take.score, key)}\n{target}: {take.score.note_num()} notes in {bars} bars, "
                 f"seed {take.seed}" + (f", form {take.form}" if take.form else "")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pipelines.commands.convert import check_suffix, write_as
 from pipelines.running.files import StageError, plain_errors, write_bytes
 
 REACH = "e.g. 5-8 or 3; left out: all"
@@ -74,7 +75,7 @@ def edit(
     seed: Annotated[int, typer.Option(help="the same seed gives the same notes")] = 0,
     n: Annotated[int, typer.Option(help="alternatives")] = 1,
     out: Annotated[
-        Path | None, typer.Option(help="MIDI file to write; default: <file>.<operation>.mid beside it")
+        Path | None, typer.Option(help=".mid, .musicxml or .abc file; default: <file>.<operation>.mid")
     ] = None,
     force: Annotated[bool, typer.Option(help="write over an existing file")] = False,
 ) -> None:
@@ -152,10 +153,11 @@ def _check_operation(operation: str, given: list[str]) -> None:
 
 
 def _targets(file: Path, operation: str, out: Path | None, n: int, force: bool) -> list[Path]:
+    if out:
+        check_suffix(out)
     first = out or file.with_name(f"{file.stem}.{operation}.mid")
-    targets = (
-        [first] if n == 1 else [first.with_name(f"{first.stem}-{k + 1}{first.suffix}") for k in range(n)]
-    )
+    numbered = [first.with_name(f"{first.stem}-{k + 1}{first.suffix}") for k in range(n)]
+    targets = [first] if n == 1 else numbered
     there = [str(target) for target in targets if target.exists()]
     if there and not force:
         raise StageError(
@@ -264,7 +266,7 @@ def read_piece(file: Path) -> Any:
 
 
 def _show(answer: Any, target: Path) -> None:
-    write_bytes(target, answer.midi)
+    write_as(target, answer.midi, answer.file.score)
     total = Counter[str]()
     for change in answer.changes:
         total.update({kind: change[kind] for kind in ("added", "removed", "moved")})
