@@ -20,6 +20,8 @@ KINDS = {
     "dim7": "diminished-seventh", "sus4": "suspended-fourth",
 }  # fmt: skip
 STEPS = "CDEFGAB"
+DRUM_CHANNEL = 9  # from 0
+CHANNELS = [n for n in range(16) if n != DRUM_CHANNEL]
 # where drums stand on their staff, as a pitch in the treble clef
 DISPLAYED = {35: "F4", 36: "F4", 38: "C5", 40: "C5", 42: "G5", 44: "D4", 46: "G5", 49: "A5", 51: "F5"}
 
@@ -52,11 +54,8 @@ def to_musicxml(sheet: Sheet) -> bytes:
 
 
 def _set_drums(root: Any) -> None:
-    """Channel 10, and for every struck note its drum: music21 gives all notes of a chord the same one. Until
-    here a drum stands at the step of its MIDI note."""
-    for drum in root.iter("midi-instrument"):
-        if drum.find("midi-unpitched") is not None:
-            drum.find("midi-channel").text = "10"
+    """For every struck note its drum: music21 gives all notes of a chord the same one. Until here a drum
+    stands at the step of its MIDI note."""
     for part in root.iter("part"):
         for note in part.iter("note"):
             place = note.find("unpitched")
@@ -76,6 +75,9 @@ def _staff(sheet: Sheet, part: SheetPart, staff: Staff, number: int) -> Any:
     drums = _drums(part, staff) if part.program == DRUMS else {}
     place = sheet.parts.index(part) + 1
     for named, instrument in drums.items() if drums else [("I1", _instrument(part))]:
+        channel = DRUM_CHANNEL if drums else CHANNELS[(place - 1) % len(CHANNELS)]
+        instrument.midiChannel = channel
+        instrument.autoAssignMidiChannel = lambda channel=channel, **_: channel  # two of one are no fault
         instrument.partId, instrument.instrumentId = f"P{place}", f"P{place}-{named}"
         made.insert(0, instrument)
     key, metre, at = None, None, 0
