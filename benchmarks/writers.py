@@ -1,7 +1,7 @@
 """Which writer of MusicXML is readable: ours, music21 from MIDI and partitura from MIDI, on 200 pieces of the
 corpus. By writer: notes spelled as in the source, signatures as in the source, symbols a sounding note (ties
 and rests written for nothing raise it; the source's own stands beside), notes and bars that come back through
-our reader, pages that verovio renders. ABC of ours beside them.
+our reader, pages that verovio renders.
 
 Needs the `dev` extra (partitura, verovio).
 """

@@ -7,6 +7,7 @@ from symusic import Score
 
 from music.analysis.chords import chords_of
 from music.score.chords import NO_CHORD, chord_name
+from music.score.form import to_midi
 from music.writing.abc_notation import to_abc
 from music.writing.engraving import engraved
 from music.writing.musicxml import to_musicxml
@@ -31,7 +32,7 @@ def written(
     signatures or an estimate. chords: (tick, symbol), which MIDI cannot hold. Raises ValueError for another
     format or a key that is none, and in notation UnreadableScore for a score without notes."""
     if to == "midi":
-        return bytes(score.dumps_midi())
+        return to_midi(score)
     if to not in FORMATS:
         raise ValueError(f"format {to!r} is unknown: {', '.join(FORMATS)}")
     sheet = engraved(score, key, chords, title)
