@@ -47,7 +47,6 @@ def compose(
         from models.fill.compose import compose as written
         from models.fill.fill import fill
         from music.analysis.chords import lead_sheet
-        from music.writing.files import chords_heard
 
         asked = Composition(
             style=style,
@@ -74,7 +73,7 @@ def compose(
         except ValueError as error:
             raise StageError(str(error)) from error
         for take, target in zip(takes, targets, strict=True):
-            write_as(target, take.midi, take.score, key, chords_heard(take.score, key))
+            write_as(target, take.midi, take.score, key, chords=True)
             typer.echo(
                 f"{lead_sheet(take.score, key)}\n{target}: {take.score.note_num()} notes in {bars} bars, "
                 f"seed {take.seed}" + (f", form {take.form}" if take.form else "")

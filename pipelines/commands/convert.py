@@ -1,6 +1,5 @@
 """`ostinato convert`: a score from one format into another, no champion needed."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,15 +18,16 @@ def check_suffix(path: Path) -> str:
         raise StageError(str(error)) from error
 
 
-def write_as(
-    path: Path, midi: bytes, score: Any, key: str = "", chords: Sequence[tuple[int, str]] = ()
-) -> None:
-    """The MIDI file as it is, or its score in the format of the suffix. Raises StageError."""
-    from music.writing.files import written
+def write_as(path: Path, midi: bytes, score: Any, key: str = "", chords: bool = False) -> None:
+    """The MIDI file as it is, or its score in the format of the suffix; chords: named above the notes. Raises
+    StageError."""
+    from music.writing.files import chords_heard, written
 
     to = check_suffix(path)
+    if to == "midi":
+        return write_bytes(path, midi)
     try:
-        write_bytes(path, midi if to == "midi" else written(score, to, key, chords, path.stem))
+        write_bytes(path, written(score, to, key, chords_heard(score, key) if chords else [], path.stem))
     except ValueError as error:
         raise StageError(f"{path}: {error}") from error
 
