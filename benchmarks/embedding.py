@@ -20,7 +20,7 @@ from symusic import Score
 
 from benchmarks import report
 from models.bundle import Bundle, open_bundle
-from models.fill.passage import with_known_programs
+from models.fill.readable import readable
 from models.find.catalogue import Catalogue, Filters
 from models.find.embedding import SKETCH, Part, parts_of, piece_vector
 from models.tokens.tokenizer import NotRepresentable
@@ -250,7 +250,7 @@ def composers(tables: Tables, archive: Path, most: int, composers_kept: int = 12
                     ticks_per_quarter=tables.bundle.tokenizer.ticks_per_quarter,
                     velocity=80,
                 )
-                scores.append(with_known_programs(tables.bundle.tokenizer, song))
+                scores.append(readable(tables.bundle.tokenizer, song).score)
                 names.append(told[name])
             except (UnreadableScore, RuntimeError):
                 continue

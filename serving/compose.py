@@ -4,11 +4,14 @@ import base64
 from typing import Annotated
 
 from pydantic import BaseModel, Field, StringConstraints, model_validator
+from symusic import Score
 
 from models.fill.compose import TEMPERATURE, BarAsk, Composition, sounding_as
 from models.fill.request import ContractBroken
 from monitoring import metrics
 from music.analysis.chords import lead_sheet
+from music.writing.dynamics import Dynamics
+from music.writing.files import chords_heard
 from serving.desk import Desk
 from serving.engine import Engine, locks_of
 from serving.schemas import (
@@ -25,6 +28,7 @@ from serving.schemas import (
     Strict,
     Word,
 )
+from serving.scores import FORMAT, Format, HandedOut, ScoreFile, score_file
 
 
 class BarControl(Strict):
@@ -54,6 +58,7 @@ class ComposeRequest(Strict):
         ),
     )
     bars: int = Field(8, ge=1, le=MAX_BARS, description="exactly this many")
+    format: Format = Field("midi", description=FORMAT)
     form: Annotated[str, StringConstraints(max_length=400)] = Field(
         "",
         description=(
@@ -111,6 +116,14 @@ class ComposeRequest(Strict):
         ),
     )
 
+    dynamics: Dynamics = Field(
+        "plain",
+        description=(
+            "plain: beats and phrases are heard in how loud the notes are (music/writing/dynamics.py); off: "
+            "all are equally loud"
+        ),
+    )
+
     @model_validator(mode="after")
     def _bounded_work(self) -> "ComposeRequest":
         tracks = len(self.instruments) or (4 if self.style == "chorale" else 1)
@@ -133,10 +146,7 @@ class ComposeRequest(Strict):
         return self
 
 
-class TakeAnswer(BaseModel):
-    id: str = Field(description="to start an edit from, as parent")
-    midi: str = Field(description="standard MIDI file, base64")
-    seed: int
+class TakeAnswer(HandedOut):
     bars: int
     notes: int
     tokens: int
@@ -152,6 +162,9 @@ class ComposeAnswer(BaseModel):
     seed: int
     takes: list[TakeAnswer]
 
+    def files(self) -> list[TakeAnswer]:
+        return self.takes
+
 
 def compose(desk: Desk, request: ComposeRequest) -> ComposeAnswer:
     """Write music under controls."""
@@ -159,7 +172,7 @@ def compose(desk: Desk, request: ComposeRequest) -> ComposeAnswer:
     with desk.exchange("compose", request.model_dump(), seed) as exchange:
         try:
             asked = composition(desk.engine, request, seed)
-            takes, judged = desk.engine.compose(asked, request.revise)
+            takes, judged = desk.engine.compose(asked, request.revise, request.dynamics)
         except ContractBroken:  # what came out is not what was asked: must never happen
             metrics.TAKES.labels("false", desk.model).inc()
             raise
@@ -174,6 +187,7 @@ def compose(desk: Desk, request: ComposeRequest) -> ComposeAnswer:
             answer = TakeAnswer(
                 id=exchange.next_id(),
                 midi=base64.b64encode(take.midi).decode(),
+                score=notation(take.score, request.format, request.key),
                 seed=take.seed,
                 bars=card.bars,
                 notes=card.notes,
@@ -184,16 +198,29 @@ def compose(desk: Desk, request: ComposeRequest) -> ComposeAnswer:
                 scorecard=Scorecard(**card.scorecard),
             )
             answers.append(answer)
-            exchange.answer(
-                answer.model_dump(), side="output", card=card, seed=take.seed, answer_id=answer.id
-            )
+            row = answer.model_dump(exclude={"score"})
+            exchange.answer(row, side="output", card=card, seed=take.seed, answer_id=answer.id)
     return ComposeAnswer(request_id=exchange.request_id, model=desk.model, seed=seed, takes=answers)
+
+
+def notation(score: Score, to: str, key: str) -> ScoreFile | None:
+    """A take in the format asked for, its chords named above the notes."""
+    return score_file(score, to, key, () if to == "midi" else chords_heard(score, key))
 
 
 def composition(engine: Engine, request: ComposeRequest, seed: int) -> Composition:
     """A request of the service as the model takes it. Raises Refused for a scale that is none."""
     body = request.model_dump(
-        exclude={"controls", "track_controls", "bar_controls", "locks", "seed", "revise"}
+        exclude={
+            "controls",
+            "track_controls",
+            "bar_controls",
+            "locks",
+            "seed",
+            "revise",
+            "format",
+            "dynamics",
+        }
     )
     return Composition(
         **body,

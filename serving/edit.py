@@ -6,22 +6,24 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
-from models.edit.edit import NAMES, unknown_option
+from models.edit.edit import NAMES, Answer, unknown_option
 from models.fill.request import ContractBroken
 from monitoring import metrics
 from monitoring.log import EventLog
 from music.analysis.chords import lead_sheet
+from music.reading.files import Reading
 from music.reading.midi_events import parse, to_bytes, without_text
 from music.score.file_cells import FileCells
+from music.score.form import bar_table
+from music.writing.files import chords_after
 from serving.cancelling import AT_WORK
 from serving.desk import Desk
-from serving.editor import EditOutcome, carry_out, read_upload
+from serving.editor import EDITED, EditOutcome, carry_out
 from serving.errors import Gone, Refused
 from serving.schemas import (
     CHORDS_ASKED,
     CHORDS_NAMED,
     MAX_BARS,
-    MAX_SCORE_BASE64,
     MAX_TAKES,
     Chords,
     ControlValues,
@@ -30,6 +32,7 @@ from serving.schemas import (
     Strict,
     Word,
 )
+from serving.scores import FORMAT, Format, HandedOut, ScoreFile, ScoreSent, score_file
 
 MOST_NOTES, MOST_WORK = 20_000, 1_000_000  # of a file whose chords are named: notes, and notes times bars
 
@@ -41,16 +44,14 @@ class KeptNote(Strict):
     note: int = Field(ge=1)
 
 
-class EditRequest(Strict):
+class EditRequest(ScoreSent):
     """A score, a region of it, one operation with its options. Options that the operation does not take are
     errors."""
 
-    midi: Annotated[str, StringConstraints(max_length=MAX_SCORE_BASE64)] = Field(
-        "", description="standard MIDI file, base64; or name a parent"
-    )
     parent: Annotated[str, StringConstraints(max_length=80)] = Field(
-        "", description="id of an earlier answer to start from, instead of midi"
+        "", description="id of an earlier answer to start from, instead of a score"
     )
+    format: Format = Field("midi", description=FORMAT)
     operation: Literal[NAMES] = Field(description="see docs/editing.md")  # type: ignore[valid-type]
     bars: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = Field(
         None, description="first and last bar of the region, counted from 1; left out: all"
@@ -108,11 +109,14 @@ class EditRequest(Strict):
 
     @model_validator(mode="after")
     def _one_score_and_its_own_options(self) -> "EditRequest":
-        if bool(self.midi) == bool(self.parent):
-            raise ValueError("give a score as midi, or the id of an earlier answer as parent: one of the two")
+        if bool(self.sent()) == bool(self.parent):
+            raise ValueError(
+                "give a score (midi, or score in any format), or the id of an earlier answer as parent: one "
+                "of the two"
+            )
         if self.bars is not None and self.bars[0] > self.bars[1]:
             raise ValueError(f"bars {self.bars[0]} to {self.bars[1]}: the first lies after the last")
-        common = {"midi", "parent", "operation", "bars", "tracks", "n"}
+        common = {"midi", "score", "parent", "format", "operation", "bars", "tracks", "n"}
         problem = unknown_option(
             self.operation,
             [name for name in type(self).model_fields if name in self.model_fields_set - common],
@@ -142,10 +146,7 @@ class ContractAnswer(BaseModel):
     whole_score: bool = Field(description="the operation is of the whole score: there is no outside")
 
 
-class Alternative(BaseModel):
-    id: str = Field(description="to start a further edit from, as parent")
-    midi: str = Field(description="standard MIDI file, base64")
-    seed: int
+class Alternative(HandedOut):
     bars: int
     notes: int
     chords: str = Field(description=CHORDS_NAMED)
@@ -170,15 +171,18 @@ class EditAnswer(BaseModel):
     scorecard_before: Scorecard | None
     alternatives: list[Alternative]
 
+    def files(self) -> list[Alternative]:
+        return self.alternatives
 
-def stored_score(log: EventLog, answer_id: str) -> str:
-    """The score of an earlier answer, base64. Raises Refused where the log has none of that id."""
+
+def stored_score(log: EventLog, answer_id: str) -> ScoreSent:
+    """The score of an earlier answer. Raises Refused where the log has none of that id."""
     row = log.answer(answer_id)
     if row is None or "midi" not in row.body:
         raise Refused(
             f"no answer {answer_id!r} with a score is in the log: send the score itself as midi", "parent"
         )
-    return str(row.body["midi"])
+    return ScoreSent(midi=str(row.body["midi"]))
 
 
 def wordless(midi: bytes) -> str:
@@ -192,14 +196,25 @@ def named_chords(file: FileCells) -> str:
     return lead_sheet(file.score) if beats <= MOST_WORK and file.score.note_num() <= MOST_NOTES else ""
 
 
+def notation(request: EditRequest, reading: Reading, answer: Answer) -> ScoreFile | None:
+    """An alternative in the format asked for, with the chord symbols that came, named anew in its region."""
+    if request.format == "midi":
+        return None
+    changed = answer.bars_changed(len(bar_table(reading.score)))
+    chords = chords_after(answer.file.score, reading.chords, changed, request.key)
+    title = reading.labels.get("title", "")
+    return score_file(answer.file.score, request.format, request.key, chords, title)
+
+
 def edit_answer(
-    request: EditRequest, request_id: str, model: str, seed: int, done: EditOutcome
+    request: EditRequest, reading: Reading, request_id: str, model: str, seed: int, done: EditOutcome
 ) -> EditAnswer:
     """The outcome as JSON."""
     alternatives = [
         Alternative(
             id=f"{request_id}-{k + 1}",
             midi=base64.b64encode(answer.midi).decode(),
+            score=notation(request, reading, answer),
             seed=answer.seed,
             bars=answer.file.shape[0],
             notes=answer.file.score.note_num(),
@@ -236,19 +251,17 @@ logger = logging.getLogger("ostinato")
 def edit(desk: Desk, request: EditRequest, request_id: str) -> EditAnswer:
     """Change a part of a score, and prove that nothing else changed."""
     seed, model = desk.seed_of(request.seed, 1000 * MAX_TAKES), desk.model
-    body = {
-        **request.model_dump(exclude={"midi"}, exclude_unset=True),
-        "midi_bytes": len(request.midi) * 3 // 4,
-    }
+    body = {**request.model_dump(exclude={"midi", "score"}, exclude_unset=True), **request.told()}
     cancelling = AT_WORK.begin(request_id)
     try:
         with desk.exchange("edit", body, seed, request_id) as exchange:
-            source = read_upload(request.midi or stored_score(desk.log, request.parent))
-            done = carry_out(desk.engine, request, source, seed, cancelling)
-            answer = edit_answer(request, request_id, model, seed, done)
+            given = stored_score(desk.log, request.parent) if request.parent else request
+            reading = given.reading(EDITED)
+            done = carry_out(desk.engine, request, reading, seed, cancelling)
+            answer = edit_answer(request, reading, request_id, model, seed, done)
             for each, card, answered in zip(answer.alternatives, done.after, done.answers, strict=True):
                 told = {"parent": request.parent, "operation": request.operation}
-                row = {**each.model_dump(exclude={"midi"}), **told, "midi": wordless(answered.midi)}
+                row = {**each.model_dump(exclude={"midi", "score"}), **told, "midi": wordless(answered.midi)}
                 exchange.answer(
                     row,
                     side="output" if card else "",

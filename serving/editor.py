@@ -1,7 +1,5 @@
 """Carries out what /v1/edit asks for, by the model or by rule, within bounds and a deadline."""
 
-import base64
-import binascii
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +12,7 @@ from models.edit.tasks import Edit, bars_of, tracks_of
 from models.fill.region import Region
 from models.fill.request import ContractBroken, Filled, FillRequest
 from models.judge.scorecard import Judged, judge_around
-from music.reading.midi import MidiSource, read_source
+from music.reading.files import Reading
 from music.score.errors import UnreadableScore
 from music.score.file_cells import FileCells
 from serving.cancelling import Cancelling
@@ -41,18 +39,8 @@ class EditOutcome:
     notes: list[str]
 
 
-def read_upload(midi: str) -> MidiSource:
-    """A base64 MIDI file. Raises Refused."""
-    try:
-        return read_source(base64.b64decode(midi, validate=True), EDITED)
-    except binascii.Error as error:
-        raise Refused(f"midi is not base64: {error}", "midi") from error
-    except UnreadableScore as error:
-        raise Refused(str(error), "midi") from error
-
-
 def carry_out(
-    engine: Engine, request: "EditRequest", source: MidiSource, seed: int, cancelling: Cancelling
+    engine: Engine, request: "EditRequest", reading: Reading, seed: int, cancelling: Cancelling
 ) -> EditOutcome:
     """Carry out a request on a file. Raises Refused, Crowded, ContractBroken (a bug of ours),
     InterruptedError (cancelled)."""
@@ -60,12 +48,12 @@ def carry_out(
     bars = (request.bars[0] - 1, request.bars[1]) if request.bars else None
     tracks = tuple(k - 1 for k in request.tracks) if request.tracks is not None else None
     try:
-        file = FileCells.of(source.score)
+        file = FileCells.of(reading.score)
         if request.operation in RULES:
             rule = Rule(
                 **{name: getattr(request, name) for name in request.model_fields_set & RULE_FIELDS}, seed=seed
             )
-            answers = [apply_rule(file, request.operation, rule, bars, tracks, source)]
+            answers = [apply_rule(file, request.operation, rule, bars, tracks, reading.source)]
         else:
             wanted = Edit(
                 request.operation,
@@ -98,7 +86,7 @@ def carry_out(
                 file,
                 wanted,
                 request.n,
-                source,
+                reading.source,
             )
     except ContractBroken:
         raise

@@ -1,11 +1,10 @@
 """What the endpoints do: compose and score with one bundle. No HTTP here, so that tests and notebooks can
 call it."""
 
-import base64
-import binascii
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -18,19 +17,19 @@ from models.edit.by_model import Filler
 from models.edit.chorales import drafted, revised
 from models.fill.best_of import drafts
 from models.fill.compose import Composition, Take, cell_asks, requests_of, sounding_as, takes_of, track_asks
-from models.fill.passage import with_known_programs
+from models.fill.readable import readable
 from models.fill.region import Region
 from models.fill.request import ContractBroken, Filled, FillRequest, plan_of
 from models.fill.sampling import key_obeyed
 from models.judge.scorecard import Judged, judge
 from models.tokens.labels import Labels
 from models.tokens.tokenizer import CellTokenizer, NotRepresentable
-from music.reading.files import read_midi
 from music.score.cells import BY_NAME, PER_BAR, cell_statistics, control_classes
 from music.score.errors import UnreadableScore
-from music.score.form import Limits, bar_table, normalise, to_midi
+from music.score.form import Limits, bar_table, normalise
 from music.score.instruments import name_of
 from music.score.keys import scale_of
+from music.writing.dynamics import Dynamics, with_dynamics
 from serving.errors import Crowded, Refused
 from serving.schemas import LockValues
 
@@ -115,9 +114,12 @@ class Engine:
                 "controls",
             )
 
-    def compose(self, asked: Composition, revise: bool = True) -> tuple[list[Take], list[Judged]]:
-        """Takes and their scorecards; `revise`: chorales get second thoughts (models/edit/chorales.py).
-        Raises Refused, naming what is known; Busy where too many wait."""
+    def compose(
+        self, asked: Composition, revise: bool = True, dynamics: Dynamics = "plain"
+    ) -> tuple[list[Take], list[Judged]]:
+        """Takes and their scorecards; `revise`: chorales get second thoughts (models/edit/chorales.py);
+        dynamics: by the rule of music/writing/dynamics.py, or off. Raises Refused, naming what is known; Busy
+        where too many wait."""
         tickets: list[Ticket[Filled]] = []
         deadline = time.monotonic() + DEADLINE_S
         of_bars = [
@@ -183,8 +185,7 @@ class Engine:
             told["bar_controls"] = len(asked.bar_controls)
         try:
             judged = [
-                judge(self.bundle, with_known_programs(self.tokenizer, take.score), Labels())
-                for take in takes
+                judge(self.bundle, readable(self.tokenizer, take.score).score, Labels()) for take in takes
             ]  # without labels, like the reference of the percentile
         except UnreadableScore as error:
             raise Refused(
@@ -193,6 +194,10 @@ class Engine:
         for take, card in zip(takes, judged, strict=True):
             card.scorecard["asked"] = told
             card.scorecard["obeyed"] = self._obeyed(take.score, asked)
+        if dynamics == "plain":
+            takes = [
+                replace(take, score=with_dynamics(take.score, self.tokenizer.velocity)) for take in takes
+            ]
         return takes, judged
 
     def _submit(self, request: FillRequest, deadline: float) -> Ticket[Filled]:
@@ -238,22 +243,20 @@ class Engine:
             obeyed["bar_controls"] = all(have == index for have, index in told)
         return obeyed
 
-    def score(self, midi: str, labels: Labels) -> Judged:
-        """Judge a base64 MIDI file. Raises Refused for what is no music or not in the model's world."""
+    def score(self, raw: Score, labels: Labels, field: str = "") -> tuple[Judged, list[str]]:
+        """Judge a score as it was read, and say how what the model does not know was read; field: in which it
+        came. Raises Refused for what is no music or not in the model's world."""
         try:
             self.tokenizer.prefix(labels)
         except ValueError as error:
             raise Refused(str(error)) from error
+        t = self.tokenizer
         try:
-            raw = read_midi(base64.b64decode(midi, validate=True), UPLOAD)
-            score = normalise(
-                raw, ticks_per_quarter=self.tokenizer.ticks_per_quarter, velocity=self.tokenizer.velocity
-            )
-            return judge(self.bundle, score, labels)
-        except binascii.Error as error:
-            raise Refused(f"midi is not base64: {error}", "midi") from error
+            normal = normalise(raw, ticks_per_quarter=t.ticks_per_quarter, velocity=t.velocity)
+            score, warnings = readable(t, normal)
+            return judge(self.bundle, score, labels), warnings
         except (UnreadableScore, NotRepresentable) as error:
-            raise Refused(str(error), "midi") from error
+            raise Refused(str(error), field) from error
 
     def warm_up(self) -> None:
         """Pay the first-call costs (threads, hash tables) before a client does."""
@@ -262,4 +265,4 @@ class Engine:
         threading.Thread(
             target=self.bundle.run_index.build, daemon=True
         ).start()  # two seconds of tables; until then each is made when asked for
-        self.score(base64.b64encode(to_midi(takes[0].score)).decode(), Labels())
+        self.score(takes[0].score, Labels())

@@ -14,9 +14,10 @@ from models.find.interactions import Taste
 from models.find.reasons import Why
 from monitoring import metrics
 from serving.desk import Desk
-from serving.engine import Engine
+from serving.engine import UPLOAD, Engine
 from serving.errors import Refused
-from serving.schemas import MAX_SCORE_BASE64, Scorecard, Strict, Word
+from serving.schemas import Scorecard, Strict, Word
+from serving.scores import ScoreSent
 
 MAX_LIKES, MAX_FOUND = 10_000, 100
 Opaque = Annotated[
@@ -41,12 +42,9 @@ class FilterValues(Strict):
     )
 
 
-class SimilarRequest(Strict):
+class SimilarRequest(ScoreSent):
     """A score or an item to find the like of."""
 
-    midi: Annotated[str, StringConstraints(max_length=MAX_SCORE_BASE64)] = Field(
-        "", description="base64 MIDI"
-    )
     id: Id | None = Field(None, description="an item of the catalogue, or the id of an answer in the log")
     bars: tuple[int, int] | None = Field(
         None, description="first and last bar of the passage to compare, counted from 1; left out: all"
@@ -57,8 +55,8 @@ class SimilarRequest(Strict):
 
     @model_validator(mode="after")
     def _one_query(self) -> "SimilarRequest":
-        if bool(self.midi) == bool(self.id):
-            raise ValueError("give one of midi and id")
+        if bool(self.sent()) == bool(self.id):
+            raise ValueError("give one of midi, score and id")
         if self.bars and not 1 <= self.bars[0] <= self.bars[1]:
             raise ValueError(
                 f"bars {self.bars[0]} to {self.bars[1]}: count from 1, the first not after the last"
@@ -171,14 +169,14 @@ def like(finder: Finder, request: SimilarRequest) -> tuple[list[SimilarHit], int
     bars = (request.bars[0] - 1, request.bars[1]) if request.bars else None
     try:
         found, searched = finder.similar(
-            midi=request.midi,
+            score=request.reading(UPLOAD).score if request.sent() else None,
             item=request.id or "",
             bars=bars,
             k=request.k,
             filters=_filters(request.filters),
         )
     except Unanswerable as error:
-        raise Refused(str(error), error.field) from error
+        raise Refused(str(error), request.sent() if error.field == "score" else error.field) from error
     return [
         SimilarHit(
             item=item_answer(finder, each.hit.row, request.with_midi),
@@ -280,7 +278,7 @@ def _base64(data: bytes) -> str:
 
 def similar(desk: Desk, request: SimilarRequest) -> SimilarAnswer:
     """Pieces of the catalogue that are like a score or an item, and why."""
-    body = {**request.model_dump(exclude={"midi"}), "midi_bytes": len(request.midi) * 3 // 4}
+    body = {**request.model_dump(exclude={"midi", "score"}), **request.told()}
     with desk.exchange("similar", body) as exchange:
         found, searched = like(desk.finder, request)
         told = [{"id": hit.item.id, "likeness": hit.likeness} for hit in found]

@@ -117,11 +117,9 @@ def two_takes(
     """Two takes in the order they are shown. With a rival both take the same seed. Raises Refused,
     Crowded."""
     writers = [(champion, seed), (rival, seed) if rival else (champion, seed + 1)]
+    one = request.model_copy(update={"n": 1})
     written = [
-        (
-            engine,
-            *engine.compose(composition(engine, request.model_copy(update={"n": 1}), own), request.revise),
-        )
+        (engine, *engine.compose(composition(engine, one, own), request.revise, request.dynamics))
         for engine, own in writers
     ]
     random.SystemRandom().shuffle(written)

@@ -1,23 +1,26 @@
 """/v1/score: how likely a score is, bar by bar, and what it is like."""
 
-from typing import Annotated
-
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field, model_validator
 
 from models.tokens.labels import Labels
 from serving.desk import Desk
-from serving.schemas import MAX_SCORE_BASE64, Scorecard, Strict, Word
+from serving.engine import UPLOAD
+from serving.schemas import Scorecard, Word
+from serving.scores import ScoreSent
 
 
-class ScoreRequest(Strict):
+class ScoreRequest(ScoreSent):
     """A score to judge."""
 
-    midi: Annotated[str, StringConstraints(min_length=4, max_length=MAX_SCORE_BASE64)] = Field(
-        description="standard MIDI file, base64"
-    )
     style: Word = Field("", description="judge it as this style; empty: as itself")
     rhythm: Word = ""
     key: Word = ""
+
+    @model_validator(mode="after")
+    def _one_score(self) -> "ScoreRequest":
+        if not self.sent():
+            raise ValueError("give a score: as midi, or as score in any format")
+        return self
 
 
 class ScoreAnswer(BaseModel):
@@ -28,13 +31,16 @@ class ScoreAnswer(BaseModel):
     notes: int
     surprise_per_bar: list[float] = Field(description="nats of each bar")
     scorecard: Scorecard
+    warnings: list[str] = Field(description="what the model has no token for, and how it was read")
 
 
 def score(desk: Desk, request: ScoreRequest) -> ScoreAnswer:
     """Say how likely a score is, bar by bar, and describe it."""
     labels = {"style": request.style, "rhythm": request.rhythm, "key": request.key}
-    with desk.exchange("score", {**labels, "midi_bytes": len(request.midi) * 3 // 4}) as exchange:
-        judged = desk.engine.score(request.midi, Labels(request.style, request.rhythm, request.key))
+    with desk.exchange("score", {**labels, **request.told()}) as exchange:
+        judged, warnings = desk.engine.score(
+            request.reading(UPLOAD).score, Labels(request.style, request.rhythm, request.key), request.sent()
+        )
         card = Scorecard(**judged.scorecard)
         told = {"bars": judged.bars, "notes": judged.notes, "percentile": card.percentile}
         exchange.answer(told, side="input", card=judged)
@@ -46,4 +52,5 @@ def score(desk: Desk, request: ScoreRequest) -> ScoreAnswer:
         notes=judged.notes,
         surprise_per_bar=judged.surprise_per_bar,
         scorecard=card,
+        warnings=warnings,
     )

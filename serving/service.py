@@ -22,6 +22,7 @@ from serving.drift_watch import DriftWatch
 from serving.engine import Engine
 from serving.middleware import REQUEST_ID, CheckRequests, CountRequests, OneErrorShape, ServeMetrics
 from serving.pair import WinsAnswer
+from serving.scores import as_accepted
 
 HERE = Path(__file__).parent
 MODEL_TAG = (HERE / "model_tag.txt").read_text().strip()  # ostinato:<first 16 digits of the bundle's digest>
@@ -98,14 +99,17 @@ class Ostinato:
         self._stop.set()
 
     @bentoml.api(route="/v1/compose")
-    def compose(self, request: compose.ComposeRequest, /) -> compose.ComposeAnswer:
+    def compose(self, request: compose.ComposeRequest, /, ctx: bentoml.Context) -> compose.ComposeAnswer:
         """Write music under controls."""
-        return compose.compose(self._desk, request)
+        return as_accepted(ctx.request.headers, request, lambda asked: compose.compose(self._desk, asked))
 
     @bentoml.api(route="/v1/edit")
     def edit(self, request: edit.EditRequest, /, ctx: bentoml.Context) -> edit.EditAnswer:
         """Change a part of a score, and prove that nothing else changed."""
-        return edit.edit(self._desk, request, ctx.request.headers[REQUEST_ID.decode()])
+        request_id = ctx.request.headers[REQUEST_ID.decode()]
+        return as_accepted(
+            ctx.request.headers, request, lambda asked: edit.edit(self._desk, asked, request_id)
+        )
 
     @bentoml.api(route="/v1/score")
     def score(self, request: score.ScoreRequest, /) -> score.ScoreAnswer:

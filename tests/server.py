@@ -28,6 +28,16 @@ class Server:
     process: subprocess.Popen[bytes]
     seconds_to_ready: float
 
+    def fetch(self, path: str, body: Any, accept: str) -> tuple[bytes, dict[str, str]]:
+        """The file that answers a request which accepts a format of scores alone, and its headers."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{path}",
+            json.dumps(body).encode(),
+            {"content-type": "application/json", "accept": accept},
+        )
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            return answer.read(), {name.lower(): value for name, value in answer.headers.items()}
+
     def ask(self, path: str, body: Any = None, method: str = "") -> tuple[int, Any]:
         data = json.dumps(body).encode() if body is not None else None
         request = urllib.request.Request(

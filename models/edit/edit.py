@@ -68,6 +68,13 @@ class Answer:
     warnings: list[str]
     seed: int
 
+    def bars_changed(self, bars_before: int) -> tuple[int, int] | None:
+        """Bars [first, last) around every change, counted from 0; None for all, as where bars were added."""
+        if self.contract.whole or self.file.shape[0] != bars_before:
+            return None
+        bars = [change["bar"] - 1 for change in self.changes] or [0]
+        return min(bars), max(bars) + 1
+
 
 def edit_file(
     tokenizer: CellTokenizer,

@@ -21,7 +21,7 @@ from models.tokens.labels import Labels, TrackAsk
 from models.tokens.layout import CellAsks
 from models.tokens.tokenizer import CellTokenizer, NotRepresentable
 from music.score.file_cells import EARLY, FileCells, with_cells
-from music.score.form import bar_ticks, build, note_array, without_overlaps
+from music.score.form import bar_ticks, build, without_overlaps
 from music.score.instruments import DRUMS, name_of
 from music.score.parts import part_of
 
@@ -138,18 +138,6 @@ def _tracks(
         chosen.append(k)
     chosen.sort()
     return chosen, tuple(programs[k] for k in chosen), warnings
-
-
-def with_known_programs(tokenizer: CellTokenizer, score: Score) -> Score:
-    """The score with every instrument that the model does not know read as the nearest it does; drums
-    stay."""
-    known = score.copy()
-    for track in known.tracks:
-        notes = note_array(track)
-        part = part_of(notes) if len(notes) else None
-        program = nearest_program(tokenizer, DRUMS if track.is_drum else track.program, part)
-        track.program = track.program if program in (None, DRUMS) else program
-    return known
 
 
 def _on_grid(

@@ -1,7 +1,6 @@
 """Finding pieces: like another one, or for a taste, with the reasons."""
 
 import base64
-import binascii
 import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,24 +10,18 @@ from typing import Any
 import numpy as np
 from symusic import Score
 
-from models.fill.passage import with_known_programs
 from models.find.answers import Finding, Found, Query, Suggestion, Unanswerable
 from models.find.catalogue import Catalogue, Filters, Item
 from models.find.embedding import embed_score, piece_vector
 from models.find.interactions import Interaction, Taste, taste_of
 from models.find.listeners import Listeners, Log
+from models.find.queries import embedded, stored_score
 from models.find.reasons import Why, explain
 from models.find.recommender import PARTS, diverse
-from models.find.words_index import words_of
 from models.tokens.tokenizer import NotRepresentable
-from music.analysis.descriptors import describe, histograms
-from music.reading.files import read_midi
 from music.score.errors import UnreadableScore
-from music.score.form import Limits, bar_table, normalise, to_midi
-from music.score.keys import estimate_key
-from music.score.passages import excerpt
+from music.score.form import to_midi
 
-UPLOAD = Limits(max_bytes=2_000_000, max_quarters=4_000, max_notes=20_000, max_tracks=32)
 REMOVED = "removed.txt"  # ids that are no longer offered, a line each
 MOST_REMEMBERED = 2_000  # vectors of answers that listeners liked, kept in memory
 
@@ -69,12 +62,18 @@ class Finder:
         return self._folder / REMOVED if self._folder else None
 
     def similar(
-        self, *, midi: str = "", item: str = "", bars: tuple[int, int] | None = None, k: int, filters: Filters
+        self,
+        *,
+        score: "Score | None" = None,
+        item: str = "",
+        bars: tuple[int, int] | None = None,
+        k: int,
+        filters: Filters,
     ) -> tuple[list[Found], int]:
-        """Items like a score (base64 MIDI), an item or an answer of the log, or bars [first, last) of it; and
-        how many passed the filters. Raises Unanswerable."""
+        """Items like a score as it was read, an item or an answer of the log, or bars [first, last) of it;
+        and how many passed the filters. Raises Unanswerable."""
         self.refresh()
-        query = self._query(midi, item, bars)
+        query = embedded(self.model, score, bars) if score else self._query(item, bars)
         allowed = self._allowed(filters, [item] if item else [])
         hits = self.catalogue.similar(query.vectors, query.bars, k, allowed, query.words)
         return [Found(hit, self._why(query, hit.row)) for hit in hits], int(allowed.sum())
@@ -269,7 +268,7 @@ class Finder:
             if row is None or "midi" not in row.body:
                 return None
             try:
-                vector = piece_vector(self._embedded(str(row.body["midi"])).vectors)
+                vector = piece_vector(embedded(self.model, stored_score(str(row.body["midi"]))).vectors)
             except Unanswerable:
                 return None
             if len(self._answers) >= MOST_REMEMBERED:
@@ -277,53 +276,23 @@ class Finder:
             self._answers[answer_id] = vector
         return self._answers[answer_id]
 
-    def _query(self, midi: str, item: str, bars: tuple[int, int] | None) -> Query:
-        if midi:
-            return self._embedded(midi, bars)
+    def _query(self, item: str, bars: tuple[int, int] | None) -> Query:
         if item in self.catalogue.row_of:
             row = self.catalogue.row_of[item]
-            return self._query_of(row) if bars is None else self._embedded(self.midi(row), bars)
+            return (
+                self._query_of(row)
+                if bars is None
+                else embedded(self.model, stored_score(self.midi(row)), bars)
+            )
         stored = self._log.answer(item)
         if stored is None or "midi" not in stored.body:
             raise Unanswerable(f"no item or answer {item!r}: it was never there, or was removed", "id")
-        return self._embedded(str(stored.body["midi"]), bars)
+        return embedded(self.model, stored_score(str(stored.body["midi"])), bars)
 
     def _query_of(self, row: int) -> Query:
         item = self.catalogue.items[row]
         vectors, bars = self.catalogue.parts(row)
         return Query(vectors, bars, item.descriptors, _labels(item), self.catalogue.words[row])
-
-    def _embedded(self, midi: str, bars: tuple[int, int] | None = None) -> Query:
-        t = self.model.tokenizer
-        try:
-            score = with_known_programs(
-                t,
-                normalise(
-                    read_midi(base64.b64decode(midi, validate=True), UPLOAD),
-                    ticks_per_quarter=t.ticks_per_quarter,
-                    velocity=t.velocity,
-                ),
-            )
-            table = bar_table(score)
-            if bars and bars[1] > len(table):
-                raise Unanswerable(
-                    f"there are no bars {bars[0] + 1} to {bars[1]}: the score has {len(table)}", "bars"
-                )
-            part = excerpt(score, bars) if bars else score
-            parts, vectors = embed_score(self.model.encoder, self.model.network, t, part)
-        except binascii.Error as error:
-            raise Unanswerable(f"midi is not base64: {error}", "midi") from error
-        except (UnreadableScore, NotRepresentable) as error:
-            raise Unanswerable(str(error), "midi") from error
-        first = bars[0] if bars else 0
-        key = estimate_key(histograms(part)["pitch_class_histogram"])[0]
-        return Query(
-            vectors,
-            [(a + first, b + first) for a, b in (p.bars for p in parts)],
-            describe(part),
-            {"metre": f"{table[0, 2]}/{table[0, 3]}", "mode": key.partition(" ")[2]},
-            words_of([p.words for p in parts]),
-        )
 
     def _why(self, query: Query, row: int) -> Why:
         item = self.catalogue.items[row]

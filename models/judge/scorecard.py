@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 from symusic import Score, TimeSignature
 
-from models.fill.passage import with_known_programs
+from models.fill.readable import readable
 from models.network.decoder import Network
 from models.network.likelihood import bar_surprise, nats_per_note, piece_nats
 from models.tokens.labels import Labels
@@ -97,6 +97,6 @@ def judge_around(model: Scoring, file: FileCells, bars: tuple[int, int] | None) 
         score = normalise(
             part, ticks_per_quarter=model.tokenizer.ticks_per_quarter, velocity=model.tokenizer.velocity
         )
-        return judge(model, with_known_programs(model.tokenizer, score), Labels()), ""
+        return judge(model, readable(model.tokenizer, score).score, Labels()), ""
     except (UnreadableScore, NotRepresentable) as error:
         return None, str(error)

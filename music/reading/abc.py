@@ -17,10 +17,13 @@ from music.score.form import VELOCITY
 from music.score.keys import parse_key
 
 CONVERTER = "abc2midi"
+_STRUCK_TOGETHER = "\n%%MIDI chordattack 0\n"  # abc2midi would break every chord
+_VOICE_NAME = re.compile(r'^V:\s*(\S+)(?:.*?\b(?:name|nm)\s*=\s*"([^"]*)")?', flags=re.MULTILINE)
 # a letter and a colon, where the colon is no repeat sign after a note
 _FIELD = re.compile(r"^([A-Za-z]):(?![:|])\s*(.*?)\s*$")
 _MUSIC_LETTERS = "abcdefgxzABCDEFGZ"  # in the body a line such as "A: |" is music
 _INSTRUMENT = re.compile(r"^%%MIDI\s+(program|channel|transpose)\b")
+_FIELD_LINES = re.compile(r"^(%%.*|[A-Za-z]:(?![:|]).*)$", flags=re.MULTILINE)
 _COMMENT = re.compile(r"(?<!\\)%.*$")
 # Chord symbols and annotations, decorations, grace notes, single-letter ornaments: abc2midi would play them
 # as notes.
@@ -172,7 +175,7 @@ def upbeat_quarters(text: str) -> Fraction:
         if unit_field
         else Fraction(1, 16 if bar < Fraction(3, 4) else 8)
     )
-    body = text.split("\nK:", 1)[-1].partition("\n")[2]
+    body = _FIELD_LINES.sub("", text.split("\nK:", 1)[-1].partition("\n")[2])
     lengths: list[Fraction] = []
     scale, tuplet_left, pending = Fraction(1), 0, Fraction(1)
     for token in _TOKEN.finditer(body):
@@ -201,6 +204,14 @@ def upbeat_quarters(text: str) -> Fraction:
     return total * 4 if total < bar else Fraction(0)
 
 
+def _voice_names(text: str) -> list[str]:
+    """Of the voices in the order of their first mention; "" for one that has no name."""
+    found: dict[str, str] = {}
+    for number, name in _VOICE_NAME.findall(text):
+        found[number] = found.get(number) or name
+    return list(found.values())
+
+
 def read_tune(tune: Tune) -> tuple[Score, int]:
     """The tune as a score in whole bars, and the ticks by which its notes were moved: an upbeat starts late
     in bar 0. All notes are equally loud: the accents are abc2midi's. Raises UnreadableScore."""
@@ -208,7 +219,7 @@ def read_tune(tune: Tune) -> tuple[Score, int]:
     if "K" not in tune.fields:
         raise UnreadableScore("the tune has no K: line, so its notes do not start anywhere: add one")
     try:
-        score = Score.from_abc(text)
+        score = Score.from_abc(_STRUCK_TOGETHER.join(text.partition("\n")[::2]))
     except Exception as error:
         raise UnreadableScore(f"abc2midi cannot read the tune: {error}") from error
     upbeat = upbeat_quarters(text)
@@ -216,7 +227,9 @@ def read_tune(tune: Tune) -> tuple[Score, int]:
     shift = 0
     if upbeat and metre:
         shift = round((Fraction(4 * metre[0], metre[1]) - upbeat) * score.tpq)
-    for track in score.tracks:
+    names = _voice_names(tune.text)
+    for n, track in enumerate(score.tracks):
+        track.name = names[n] if len(names) == len(score.tracks) else ""
         for note in track.notes:
             note.time = max(note.time - 1 + shift, 0)  # abc2midi starts at tick 1 and ends a tick early
             note.duration += 1

@@ -3,6 +3,7 @@ line."""
 
 import codecs
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,15 @@ from music.reading.midi import MidiSource, read_source
 from music.score.errors import UnreadableScore
 from music.score.form import Limits, check_limits
 
-SUFFIXES = (".mid", ".midi", ".abc", ".musicxml", ".mxl", ".xml", ".krn")
+FORMATS = {
+    "midi": (".mid", ".midi"),
+    "musicxml": (".musicxml", ".xml"),
+    "mxl": (".mxl",),
+    "abc": (".abc",),
+    "kern": (".krn",),
+}
+SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+LOOKED_AT = 65_536  # bytes of a file by which its format is told
 LABELS = ("title", "composer", "key", "metre", "rhythm", "origin", "style", "tempo")
 
 
@@ -55,21 +64,41 @@ def read_midi(data: bytes, limits: Limits) -> Score:
 
 
 def read_file(data: bytes, name: str, limits: Limits) -> list[Reading | tuple[str, str]]:
-    """Every piece in one file; a piece that cannot be read is (member, reason) instead. Raises
-    UnreadableScore for the whole file."""
+    """Every piece in one file, its format by its suffix; a piece that cannot be read is (member, reason)
+    instead. Raises UnreadableScore for the whole file."""
     suffix = PurePath(name).suffix.lower()
-    if suffix not in SUFFIXES:
-        raise UnreadableScore(f"{suffix or 'no suffix'}: not a score format; known are {', '.join(SUFFIXES)}")
+    for format_, suffixes in FORMATS.items():
+        if suffix in suffixes:
+            return read_format(data, format_, limits)
+    raise UnreadableScore(f"{suffix or 'no suffix'}: not a score format; known are {', '.join(SUFFIXES)}")
+
+
+def detected(data: bytes) -> str:
+    """Which of FORMATS a file is, by how it begins; "" for none."""
+    if data.startswith(b"MThd") or (data.startswith(b"RIFF") and data[8:12] == b"RMID"):
+        return "midi"
+    if data.startswith(b"PK"):
+        return "mxl"
+    text = decoded(data[:LOOKED_AT])
+    if re.search(r"<score-(partwise|timewise)\b", text):
+        return "musicxml"
+    if re.search(r"^\*\*kern\b|\t\*\*kern\b", text, flags=re.MULTILINE):
+        return "kern"
+    return "abc" if re.search(r"^X:", text, flags=re.MULTILINE) else ""
+
+
+def read_format(data: bytes, format_: str, limits: Limits) -> list[Reading | tuple[str, str]]:
+    """`read_file` of a format of FORMATS."""
     if not data:
         raise UnreadableScore("the file is empty")
-    if suffix in (".mid", ".midi"):
+    if format_ == "midi":
         source = read_source(data, limits)
         return [Reading(source.score, "events", score_made=False, source=source)]
     if len(data) > limits.max_bytes:
         raise UnreadableScore(f"the file has {len(data)} bytes; at most {limits.max_bytes} are read")
-    if suffix == ".abc":
+    if format_ == "abc":
         return _read_book(data, limits)
-    if suffix == ".krn":
+    if format_ == "kern":
         page, converter = kern.read_kern(decoded(data)), kern.CONVERTER
     else:
         from music.reading import musicxml  # lxml is loaded only where it is needed
@@ -78,6 +107,18 @@ def read_file(data: bytes, name: str, limits: Limits) -> list[Reading | tuple[st
     score, chords = page.score()
     check_limits(score, limits)
     return [Reading(score, converter, score_made=True, chords=chords)]
+
+
+def only_piece(found: list[Reading | tuple[str, str]]) -> Reading:
+    """The one piece of a file. Raises UnreadableScore where it holds none or several."""
+    readings = [each for each in found if isinstance(each, Reading)]
+    if not readings:
+        raise UnreadableScore("; ".join(each[1] for each in found if not isinstance(each, Reading)))
+    if len(readings) > 1:
+        raise UnreadableScore(
+            f"the file holds {len(readings)} tunes: put the one you mean into a file of its own"
+        )
+    return readings[0]
 
 
 def decoded(data: bytes) -> str:

@@ -26,7 +26,8 @@ class Part:
     program: int = 0
     is_drum: bool = False
     notes: list[Note] = field(default_factory=list)
-    _tied: dict[int, int] = field(default_factory=dict)  # pitch -> index of the note that is held over
+    _held: dict[tuple[int, Fraction], list[int]] = field(default_factory=dict)
+    """Numbers of the notes that are tied onward, by their pitch and by where they end."""
 
     def add(
         self,
@@ -37,16 +38,18 @@ class Part:
         stops: bool,
         velocity: int = VELOCITY,
     ) -> None:
-        """A note; one that stops a tie lengthens the note of its pitch that started it, if that ends here."""
-        held = self._tied.pop(pitch, None) if stops else None
-        if held is not None and self.notes[held][0] + self.notes[held][1] == onset:
-            first, before, _, loud = self.notes[held]
-            self.notes[held] = (first, before + length, pitch, loud)
+        """A note; one that stops a tie lengthens the note of its pitch that started it and ends here. Another
+        voice may have begun or tied the same pitch since."""
+        open_ties = self._held.get((pitch, onset)) if stops else None
+        if open_ties:
+            note = open_ties.pop()
+            first, before, _, loud = self.notes[note]
+            self.notes[note] = (first, before + length, pitch, loud)
         else:
-            held = len(self.notes)
+            note = len(self.notes)
             self.notes.append((onset, length, pitch, velocity))
         if starts:
-            self._tied[pitch] = held
+            self._held.setdefault((pitch, onset + length), []).append(note)
 
 
 @dataclass

@@ -7,10 +7,9 @@ from symusic import Score
 
 from music.analysis.chords import chords_of
 from music.score.chords import NO_CHORD, chord_name
-from music.score.form import to_midi
+from music.score.form import bar_table, end_tick, to_midi
 from music.writing.abc_notation import to_abc
 from music.writing.engraving import engraved
-from music.writing.musicxml import to_musicxml
 
 FORMATS = {"midi": (".mid", ".midi"), "musicxml": (".musicxml", ".xml"), "abc": (".abc",)}
 
@@ -36,7 +35,11 @@ def written(
     if to not in FORMATS:
         raise ValueError(f"format {to!r} is unknown: {', '.join(FORMATS)}")
     sheet = engraved(score, key, chords, title)
-    return to_musicxml(sheet) if to == "musicxml" else to_abc(sheet).encode()
+    if to == "abc":
+        return to_abc(sheet).encode()
+    from music.writing.musicxml import to_musicxml  # music21 is loaded only where it writes
+
+    return to_musicxml(sheet)
 
 
 def chords_heard(score: Score, key: str = "") -> list[tuple[int, str]]:
@@ -48,3 +51,28 @@ def chords_heard(score: Score, key: str = "") -> list[tuple[int, str]]:
             found.append((tick, chord_name(*chord)))
         before = tuple(chord)
     return found
+
+
+def chords_after(
+    score: Score, before: Sequence[tuple[int, str]], bars: tuple[int, int] | None, key: str = ""
+) -> list[tuple[int, str]]:
+    """Chord symbols of an edited score: as they were, `before`, outside the bars [first, last) that changed
+    (None: all), and as heard inside; none where there were none."""
+    if not before:
+        return []
+    table = bar_table(score)[slice(*bars) if bars else slice(None)]
+    first, last = int(table[0, 0]), int(table[-1, :2].sum())
+    heard = chords_heard(score, key)
+    inside = [(first, _in_force(heard, first)), *(each for each in heard if first < each[0] < last)]
+    after = [(last, _in_force(before, last)), *(each for each in before if each[0] > last)]
+    found = [
+        *(each for each in before if each[0] < first),
+        *inside,
+        *(after if last < end_tick(score) else []),
+    ]
+    return [each for each in found if each[1]]
+
+
+def _in_force(chords: Sequence[tuple[int, str]], tick: int) -> str:
+    """The symbol that holds at a tick, "" before the first."""
+    return next((symbol for at, symbol in reversed(chords) if at <= tick), "")

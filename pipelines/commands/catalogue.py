@@ -53,7 +53,7 @@ def sync(bundle: "Bundle") -> int:
     items there are."""
     from symusic import Score
 
-    from models.fill.passage import with_known_programs
+    from models.fill.readable import readable
     from models.find.catalogue import Catalogue, Item
     from models.find.embedding import parts_of
     from models.find.words_index import words_of
@@ -72,7 +72,7 @@ def sync(bundle: "Bundle") -> int:
         return len(rows)
     items, parts, tokens = [], [], []
     for row in rows:
-        score = with_known_programs(bundle.tokenizer, Score.from_midi(row["midi"]))
+        score = readable(bundle.tokenizer, Score.from_midi(row["midi"])).score
         try:
             mine, ids = parts_of(bundle.tokenizer, score), bundle.tokenizer.encode_score(score)[0]
         except NotRepresentable as error:  # a champion of other music; the piece stays, for the next one
@@ -125,7 +125,7 @@ def add(
     composer: Annotated[str, typer.Option(help="composer of the pieces")] = "",
 ) -> None:
     """Add pieces; a running service offers them at once."""
-    from models.fill.passage import with_known_programs
+    from models.fill.readable import readable
     from models.find.embedding import parts_of
     from models.tokens.tokenizer import NotRepresentable
     from music.reading.files import Reading, read_file
@@ -159,10 +159,10 @@ def add(
                     refused.append(f"{name}: {reading[1]}")
                     continue
                 try:
-                    score = with_known_programs(
+                    score = readable(
                         t,
                         normalise(reading.score, ticks_per_quarter=t.ticks_per_quarter, velocity=t.velocity),
-                    )
+                    ).score
                     if not parts_of(t, score):
                         raise UnreadableScore("too short to compare")
                     t.encode_score(score)

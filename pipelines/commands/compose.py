@@ -1,5 +1,6 @@
 """`ostinato compose`: the request of POST /v1/compose with the champion, without a server."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +31,7 @@ def compose(
     revise: Annotated[
         bool, typer.Option(help="chorales: lower voices once more, on chords that several takes agree on")
     ] = True,
+    dynamics: Annotated[bool, typer.Option(help="beats and phrases heard in the loudness")] = True,
     force: Annotated[bool, typer.Option(help="write over an existing file")] = False,
 ) -> None:
     """Write music with the champion: the same answer as POST /v1/compose with the same seed."""
@@ -47,6 +49,9 @@ def compose(
         from models.fill.compose import compose as written
         from models.fill.fill import fill
         from music.analysis.chords import lead_sheet
+        from music.score.form import to_midi
+        from music.writing.dynamics import with_dynamics
+        from music.writing.files import chords_heard
 
         asked = Composition(
             style=style,
@@ -73,7 +78,8 @@ def compose(
         except ValueError as error:
             raise StageError(str(error)) from error
         for take, target in zip(takes, targets, strict=True):
-            write_as(target, take.midi, take.score, key, chords=True)
+            score = with_dynamics(take.score, t.velocity) if dynamics else take.score
+            write_as(target, to_midi(score), score, key, partial(chords_heard, score, key))
             typer.echo(
                 f"{lead_sheet(take.score, key)}\n{target}: {take.score.note_num()} notes in {bars} bars, "
                 f"seed {take.seed}" + (f", form {take.form}" if take.form else "")

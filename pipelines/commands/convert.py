@@ -1,5 +1,6 @@
 """`ostinato convert`: a score from one format into another, no champion needed."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,16 +19,22 @@ def check_suffix(path: Path) -> str:
         raise StageError(str(error)) from error
 
 
-def write_as(path: Path, midi: bytes, score: Any, key: str = "", chords: bool = False) -> None:
-    """The MIDI file as it is, or its score in the format of the suffix; chords: named above the notes. Raises
+def write_as(
+    path: Path,
+    midi: bytes,
+    score: Any,
+    key: str = "",
+    chords: Callable[[], Sequence[tuple[int, str]]] = tuple,
+) -> None:
+    """The MIDI file as it is, or its score in the format of the suffix, with chords above the notes. Raises
     StageError."""
-    from music.writing.files import chords_heard, written
+    from music.writing.files import written
 
     to = check_suffix(path)
     if to == "midi":
         return write_bytes(path, midi)
     try:
-        write_bytes(path, written(score, to, key, chords_heard(score, key) if chords else [], path.stem))
+        write_bytes(path, written(score, to, key, chords(), path.stem))
     except ValueError as error:
         raise StageError(f"{path}: {error}") from error
 

@@ -3,6 +3,7 @@ without a server."""
 
 import os
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -139,7 +140,7 @@ def edit(
             n,
         )
         for answer, target in zip(answers, targets, strict=True):
-            _show(answer, target)
+            _show(answer, target, reading)
             _show_scorecards(bundle, FileCells.of(reading.score), answer.file, region)
 
 
@@ -246,27 +247,24 @@ def _carry_out(
 def read_piece(file: Path) -> Any:
     """The one piece of a file, a `Reading`."""
     from models.edit.edit import LIMITS
-    from music.reading.files import Reading, read_file
+    from music.reading.files import only_piece, read_file
     from music.score.errors import UnreadableScore
 
     try:
-        found = read_file(file.read_bytes(), file.name, LIMITS)
-        readings = [reading for reading in found if isinstance(reading, Reading)]
-        if not readings:
-            raise UnreadableScore("; ".join(str(why) for _, why in found))  # type: ignore[misc]
-        if len(readings) > 1:
-            raise UnreadableScore(
-                f"the file holds {len(readings)} tunes: put the one to edit into a file of its own"
-            )
-        return readings[0]
+        return only_piece(read_file(file.read_bytes(), file.name, LIMITS))
     except OSError as error:
         raise StageError(f"{file}: {error.strerror}") from error
     except UnreadableScore as error:
         raise StageError(f"{file}: {error}") from error
 
 
-def _show(answer: Any, target: Path) -> None:
-    write_as(target, answer.midi, answer.file.score)
+def _show(answer: Any, target: Path, reading: Any) -> None:
+    from music.score.form import bar_table
+    from music.writing.files import chords_after
+
+    changed = answer.bars_changed(len(bar_table(reading.score)))
+    score = answer.file.score
+    write_as(target, answer.midi, score, chords=partial(chords_after, score, reading.chords, changed))
     total = Counter[str]()
     for change in answer.changes:
         total.update({kind: change[kind] for kind in ("added", "removed", "moved")})

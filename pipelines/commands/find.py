@@ -1,17 +1,12 @@
 """Find in the catalogue: `ostinato similar` and `ostinato recommend`."""
 
-import base64
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from music.score.form import to_midi
-from pipelines.running.files import StageError, plain_errors
-
-if TYPE_CHECKING:
-    pass
 from pipelines.commands.catalogue import open_finder, sync
+from pipelines.running.files import StageError, plain_errors
 
 
 def similar(
@@ -34,10 +29,10 @@ def similar(
         finder = open_finder(bundle)
         path = Path(query)
         try:
-            midi = base64.b64encode(to_midi(read_piece(path).score)).decode() if path.is_file() else ""
+            score = read_piece(path).score if path.is_file() else None
             found, searched = finder.similar(
-                midi=midi,
-                item="" if midi else query,
+                score=score,
+                item="" if score else query,
                 bars=span(bars),
                 k=k,
                 filters=Filters({"style": style} if style else {}),

@@ -137,6 +137,6 @@ def test_the_image_is_light_non_root_checked_and_without_secrets(tiny_line: Path
     assert "HEALTHCHECK" in dockerfile
     assert not re.search(r"(?i)password|secret_key|token=", dockerfile)
     requirements = (image / "env/python/requirements.txt").read_text().lower()
-    assert not re.search(r"mlflow|dvc|lightning|music21|partitura", requirements)
+    assert not re.search(r"mlflow|dvc|lightning|partitura|verovio", requirements)
     assert (image / f"models/ostinato/{open_bundle(tiny_line / 'bundle').tag}/model.safetensors").is_file()
     assert not (image / "src/models/network/training.py").exists()
