@@ -14,7 +14,7 @@ from symusic import Score
 from models.decoding.locks import LockError, Locks
 from models.decoding.script import Plan
 from models.fill.asked import chord_line
-from models.fill.loudness import loudness_at
+from models.fill.neighbours import lateness_at, loudness_at
 from models.fill.parts import nearest_program
 from models.fill.request import Filled, FillRequest
 from models.tokens.labels import Labels, TrackAsk
@@ -316,9 +316,13 @@ class Draft:
             for b in np.flatnonzero(self.filled[:, t]):
                 cell, (start, length) = self.cells[b][t], file.bars[passage.first + b, :2].tolist()
                 cell = cell[~np.isin(cell[:, 3], self._numbers(t))]
-                onset = (
-                    np.minimum(np.rint(cell[:, 0] * scale), length - 1 - file.score.tpq // EARLY) + start
-                )  # a coarse file may round into the next bar
+                written = np.rint(cell[:, 0] * scale) + start
+                early = file.score.tpq // EARLY
+                onset = np.clip(  # what is early or rounded up stays in its bar
+                    written + lateness_at(written, old, file.bars[:, 0], scale),
+                    max(start - early, 0),
+                    start + length - 1 - early,
+                )
                 loud = loudness_at(onset, old, tokenizer.velocity)
                 lasts = np.maximum(np.rint(cell[:, 1] * scale), 1)
                 rows = np.column_stack([onset, lasts, cell[:, 2], loud]).astype(np.int64)
