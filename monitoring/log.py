@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import stat
+import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -20,6 +21,7 @@ from typing import Any, Literal
 
 VERSION = 1
 Kind = Literal["request", "answer", "feedback"]
+Places = dict[str, tuple[int, int]]  # how far each file was read: its inode, and a byte
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,9 @@ class EventLog:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        self._places: Places = {}
+        self._answers: dict[str, tuple[str, int]] = {}  # by id: file, and byte it begins at
 
     def append(self, *rows: Row) -> None:
         """Write rows and wait until they are on disk. Raises OSError (a full disk) with nothing half-written
@@ -78,36 +83,51 @@ class EventLog:
             if isinstance(value, Row) and value.time >= since:
                 yield value
 
-    def news(self, places: dict[str, tuple[int, int]], replaced: Callable[[], None]) -> Iterator[Row]:
+    def news(self, places: Places, replaced: Callable[[], None]) -> Iterator[Row]:
         """Whole rows since the last call with the same `places` (a dict that this keeps: inode and byte by
         file). Where a file was replaced (`forget`), `replaced` is called and everything comes again."""
+        for _, _, line in self._new_lines(places, replaced):
+            row = _parse(line.decode(errors="replace"))
+            if row is not None:
+                yield row
+
+    def _new_lines(self, places: Places, replaced: Callable[[], None]) -> Iterator[tuple[str, int, bytes]]:
+        """(file, byte it begins at, line) of whole lines that are not empty."""
         paths = sorted(self.folder.glob("events-*.jsonl"))
         if any(path.name in places and places[path.name][0] != path.stat().st_ino for path in paths):
             places.clear()
             replaced()
         for path in paths:
             with path.open("rb") as handle:
+                inode = os.fstat(handle.fileno()).st_ino
                 _, place = places.get(path.name, (0, 0))
                 handle.seek(place)
                 for line in handle:
                     if not line.endswith(b"\n"):
                         break  # being written
-                    place += len(line)
-                    row = _parse(line.decode(errors="replace")) if line.strip() else None
-                    if row is not None:
-                        yield row
-                places[path.name] = (os.fstat(handle.fileno()).st_ino, place)
+                    begun, place = place, place + len(line)
+                    places[path.name] = (inode, place)
+                    if line.strip():
+                        yield path.name, begun, line
 
     def answer(self, answer_id: str) -> Row | None:
-        """The answer of an id, the newest files first; None where there is none."""
-        sought = json.dumps(answer_id)
-        for path in sorted(self.folder.glob("events-*.jsonl"), reverse=True):
-            with path.open(encoding="utf-8", errors="replace") as handle:
-                for line in handle:
-                    if sought in line:
-                        row = _parse(line)
-                        if row is not None and row.kind == "answer" and row.id == answer_id:
-                            return row
+        """The answer of an id; None where there is none. Only what was written since the last call is read:
+        where every answer lies is remembered."""
+        for _ in range(2):  # a file that `forget` replaces in between has other rows there: look again
+            with self._lock:
+                for name, begun, line in self._new_lines(self._places, self._answers.clear):
+                    row = _parse(line.decode(errors="replace")) if b'"answer"' in line else None
+                    if row is not None and row.kind == "answer":
+                        self._answers[row.id] = (name, begun)
+                name, begun = self._answers.get(answer_id, ("", 0))
+            try:
+                with (self.folder / name).open("rb") as handle:
+                    handle.seek(begun)
+                    row = _parse(handle.readline().decode(errors="replace"))
+            except (FileNotFoundError, IsADirectoryError):  # no such answer, or its file went
+                return None
+            if row is not None and row.id == answer_id:
+                return row
         return None
 
     def history(self, answer_id: str) -> list[Row]:

@@ -42,7 +42,7 @@ class ControlValues(Strict):
 class LockValues(Strict):
     """Hard constraints: what is written keeps to them, whatever the model would like."""
 
-    scale: Word | list[Annotated[int, Field(ge=0, le=11)]] = Field(
+    scale: Word | Annotated[list[Annotated[int, Field(ge=0, le=11)]], Field(max_length=12)] = Field(
         "", description="a key such as 'D dorian', or pitch classes (C is 0)"
     )
     lowest: int = Field(0, ge=0, le=127, description="MIDI pitch")

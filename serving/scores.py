@@ -1,7 +1,6 @@
 """Scores as they come and go: any format that is read comes in, any that is written goes out."""
 
 import base64
-import binascii
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Protocol, TypeVar
 
@@ -69,7 +68,7 @@ class ScoreSent(Strict):
             return only_piece(_read(file, limits))
         except UnreadableScore as error:
             raise Refused(str(error), self.sent()) from error
-        except binascii.Error as error:
+        except ValueError as error:  # binascii.Error, or letters that are not ASCII
             raise Refused(f"{self.sent()} is not base64: {error}", self.sent()) from error
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from monitoring.log import EventLog, Row, feedback_once
+from monitoring.log import EventLog, Row, _parse, feedback_once
 
 
 def row(n: int = 0) -> Row:
@@ -52,7 +52,7 @@ def test_a_cut_last_line_is_passed_over_and_the_next_row_is_whole(tmp_path: Path
 
 def test_what_was_appended_survives_a_kill(tmp_path: Path) -> None:
     code = (
-        f"import os, signal; from pathlib import Path; from monitoring.log import EventLog, Row, "
+        f"import os, signal; from pathlib import Path; from monitoring.log import EventLog, _parse, Row, "
         f"feedback_once; EventLog(Path({str(tmp_path)!r})).append(Row('answer','score','r','m')); "
         f"os.kill(os.getpid(), signal.SIGKILL)"
     )
@@ -163,3 +163,33 @@ def test_a_folder_that_a_container_shares_has_files_that_both_can_write(tmp_path
         folder.chmod(mode)
         EventLog(folder).append(Row("request", "compose", "r", "m"))
         assert next(folder.glob("events-*.jsonl")).stat().st_mode & 0o777 == wanted
+
+
+def test_an_answer_is_found_without_reading_the_log_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = EventLog(tmp_path)
+    for n in range(50):
+        log.append(Row("answer", "compose", f"r{n}", "m", id=f"a{n}", body={"midi": str(n)}))
+    assert log.answer("a7").body == {"midi": "7"}  # type: ignore[union-attr]
+    parsed = []
+    monkeypatch.setattr("monitoring.log._parse", lambda line: parsed.append(line) or _parse(line))
+    assert [log.answer(f"a{n}").request_id for n in range(50)] == [f"r{n}" for n in range(50)]  # type: ignore[union-attr]
+    assert log.answer("never") is None
+    assert len(parsed) == 50
+    log.append(Row("answer", "compose", "new", "m", id="a50"))
+    assert log.answer("a50").request_id == "new"  # type: ignore[union-attr]
+    assert len(parsed) == 52
+
+
+def test_answers_are_found_after_forgetting_and_where_files_went(tmp_path: Path) -> None:
+    log = EventLog(tmp_path)
+    log.append(Row("answer", "recommend", "r1", "m", id="a1", body={"user": "u1"}))
+    log.append(Row("answer", "compose", "r2", "m", id="a2", body={"midi": "2"}))
+    assert log.answer("a2") is not None
+    assert log.forget("u1") == 1
+    assert log.answer("a1") is None
+    assert log.answer("a2").body == {"midi": "2"}  # type: ignore[union-attr]
+    for path in tmp_path.glob("events-*"):
+        path.unlink()
+    assert log.answer("a2") is None

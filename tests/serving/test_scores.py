@@ -57,6 +57,7 @@ def test_text_may_be_sent_as_it_is(name: str) -> None:
     ("body", "message", "field"),
     [
         ({"midi": "####"}, "midi is not base64", "midi"),
+        ({"midi": "\xe9\u2028"}, "midi is not base64", "midi"),
         ({"score": {"data": "no score at all"}}, "score is not base64", "score"),
         ({"score": {"data": base64.b64encode(b"words").decode()}}, "none of the formats", "score"),
         ({"score": {"data": TUNE + "\n" + TUNE.replace("X:1", "X:2")}}, "2 tunes", "score"),
