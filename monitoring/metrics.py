@@ -74,6 +74,11 @@ DRIFT_STATUS = Gauge(
 DRIFT_ROWS = Gauge(
     "ostinato_drift_rows", "Rows of the log in the drift window.", ["side"], multiprocess_mode="mostrecent"
 )
+ENGINE_ALIVE = Gauge(
+    "ostinato_engine_alive",
+    "1 while every decoding thread of every worker lives; 0: nothing is composed until a restart.",
+    multiprocess_mode="livemin",
+)
 LOG_ERRORS = Counter("ostinato_log_errors_total", "Rows that could not be written to the log.")
 INFO = Gauge(
     "ostinato_model_info",

@@ -31,6 +31,9 @@ VERSION = (HERE / "model_version.txt").read_text().strip()  # its number in the 
 REQUIREMENTS = (HERE / "requirements.txt").read_text().split()
 
 
+LOOK_S = 5.0  # between looks at the decoding threads
+
+
 def told(name: str) -> Path | None:
     """A path that the environment names, if it does."""
     return Path(os.environ[name]) if os.environ.get(name) else None
@@ -77,11 +80,13 @@ class Ostinato:
             alpha=float(os.environ.get("OSTINATO_DRIFT_ALPHA", "0.01")),
             min_rows=int(os.environ.get("OSTINATO_DRIFT_MIN_ROWS", "50")),
         ).start(self._stop)
+        threading.Thread(target=self._watch_engines, daemon=True).start()
         self._ready = True
 
     def _count_from_nothing(self, licence: str) -> None:
         """Series that are at 0 from the start, so that an alert sees the first of each."""
         metrics.INFO.labels(MODEL, licence).set(1)
+        metrics.ENGINE_ALIVE.set(1)
         for valid in ("true", "false"):
             metrics.TAKES.labels(valid, MODEL)
         for operation in NAMES:
@@ -91,8 +96,19 @@ class Ostinato:
         for part in PARTS:
             metrics.SPOKE.labels(part, MODEL)
 
+    def _watch_engines(self) -> None:
+        while not self._stop.wait(LOOK_S):
+            self.__is_alive__()
+
     def __is_ready__(self) -> bool:
-        return self._ready
+        return self._ready and self.__is_alive__()
+
+    def __is_alive__(self) -> bool:
+        """False where a decoding thread has ended: only a restart heals that."""
+        engines = [engine for engine in (self._desk.engine, self._desk.rival) if engine]
+        alive = all(engine.batcher.alive for engine in engines)
+        metrics.ENGINE_ALIVE.set(alive)
+        return alive
 
     @bentoml.on_shutdown
     def stop(self) -> None:

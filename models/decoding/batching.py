@@ -90,6 +90,11 @@ class Batcher:
         """(requests at work, requests waiting)."""
         return sum(len(lane.batch) for lane in self._lanes), len(self._waiting)
 
+    @property
+    def alive(self) -> bool:
+        """Whether every thread is at work or waits for some; false once closed."""
+        return all(thread.is_alive() for thread in self._threads)
+
     def submit(self, work: Work[T], deadline_s: float | None = None) -> Ticket[T]:
         """Queue a request. Raises ValueError (LockError, NotRepresentable) for what cannot be asked, Busy
         where the queue is full."""
@@ -127,8 +132,9 @@ class Batcher:
                     self._changed.wait()
                 if not self._open:
                     return self._fail(lane, InterruptedError("the engine was closed"))
-                arrived = self._admissible(lane)
             try:
+                with self._changed:
+                    arrived = self._admissible(lane)
                 for job in arrived:
                     try:
                         lane.batch.admit(job)

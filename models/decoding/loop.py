@@ -83,7 +83,7 @@ class Prompt:
     told: Told
 
 
-@dataclass
+@dataclass(eq=False)  # a job is itself: it holds arrays, which do not compare
 class Job:
     """One sequence to write. `prompt(written)` is what the network reads before the next token, given what is
     written so far.

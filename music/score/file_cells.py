@@ -6,6 +6,8 @@ half a grid step before a barline belongs to the bar that the barline opens, as 
 """
 
 import hashlib
+from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -106,12 +108,9 @@ def difference(
     changes = []
     for k in range(max(before.shape[1], after.shape[1])):
         old, new = (_by_bar(cells, k) for cells in (before, after))
-        pairs = [
-            (b, old.get(b), new.get(new_bar[b]) if b in new_bar else None) for b in range(before.shape[0])
-        ]
-        pairs += [(-1 - b, None, new.get(b)) for b in range(after.shape[0]) if numbers[b] < 0]
-        for b, mine, theirs in pairs:
-            told = _cell_difference(mine, theirs)
+        came = {int(numbers[b]) if numbers[b] >= 0 else -1 - b: rows for b, rows in new.items()}
+        for b in old.keys() | came.keys():
+            told = _cell_difference(old.get(b), came.get(b))
             if any(told.values()):
                 shown = b + 1 if b < 0 else new_bar.get(b, b)
                 changes.append({"track": k + 1, "bar": (-b if b < 0 else shown + 1), **told})
@@ -119,62 +118,65 @@ def difference(
 
 
 def _by_bar(cells: FileCells, track: int) -> dict[int, np.ndarray]:
-    """(onset from the barline, duration, pitch) of the notes of each bar in quarters x 960, so that files of
-    any resolution compare."""
+    """(onset from the barline, duration, pitch) of the notes of each bar that has some, in quarters x 960, so
+    that files of any resolution compare."""
     if track >= cells.shape[1]:
         return {}
     notes = cells.notes(track)
     bar = cells.bar_of(notes[:, 0])
+    onsets = notes[:, 0] - cells.bars[bar, 0]
     rows = np.column_stack(
-        [
-            (notes[:, 0] - cells.bars[bar, 0]) * 960 // cells.score.tpq,
-            notes[:, 1] * 960 // cells.score.tpq,
-            notes[:, 2],
-        ]
+        [onsets * 960 // cells.score.tpq, notes[:, 1] * 960 // cells.score.tpq, notes[:, 2]]
     )
-    return {int(b): rows[bar == b] for b in np.unique(bar)}
+    order = np.argsort(bar, kind="stable")
+    found, starts = np.unique(bar[order], return_index=True)
+    return dict(zip(found.tolist(), np.split(rows[order], starts[1:]), strict=True)) if len(bar) else {}
 
 
 def _cell_difference(before: np.ndarray | None, after: np.ndarray | None) -> dict[str, int]:
-    old = [tuple(row) for row in before.tolist()] if before is not None else []
-    new = [tuple(row) for row in after.tolist()] if after is not None else []
-    gone, come = _without(old, new), _without(new, old)
-    pitches = [row[2] for row in gone]
-    moved = 0
-    for row in come:
-        if row[2] in pitches:
-            pitches.remove(row[2])
-            moved += 1
-    return {"added": len(come) - moved, "removed": len(gone) - moved, "moved": moved}
+    old, new = (
+        Counter(map(tuple, rows.tolist())) if rows is not None else Counter() for rows in (before, after)
+    )
+    gone, come = old - new, new - old
+    pitches_gone, pitches_come = (_pitches(rows) for rows in (gone, come))
+    moved = (pitches_gone & pitches_come).total()
+    return {"added": come.total() - moved, "removed": gone.total() - moved, "moved": moved}
 
 
-def _without(rows: list[tuple[int, ...]], others: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
-    """Rows less those of others, as bags."""
-    left = list(others)
-    found = []
-    for row in rows:
-        if row in left:
-            left.remove(row)
-        else:
-            found.append(row)
+def _pitches(rows: "Counter[tuple[int, ...]]") -> "Counter[int]":
+    found = Counter[int]()
+    for row, count in rows.items():
+        found[row[2]] += count
     return found
+
+
+def _together(notes: np.ndarray) -> tuple[list[int], list[int]]:
+    """Starts and ends of the stretches in which notes (n, 4) of one pitch sound; a note of no length takes a
+    tick."""
+    notes = notes[np.argsort(notes[:, 0], kind="stable")]
+    ends = np.maximum.accumulate(notes[:, 0] + np.maximum(notes[:, 1], 1))
+    opens = np.append(True, notes[1:, 0] > ends[:-1])
+    return notes[opens, 0].tolist(), ends[np.append(opens[1:], True)].tolist()
 
 
 def clear_of(new: np.ndarray, kept: np.ndarray, each_other: bool = True) -> np.ndarray:
     """New notes (n, 4) cut so that none sounds together with a kept one (m, 4) of its pitch, or with another
     new one (`each_other`); what is left of no length goes. A note of no length takes a tick."""
     found: list[list[int]] = []
-    held: dict[int, list[tuple[int, int]]] = {}
-    for onset, duration, pitch, _ in kept.tolist():
-        held.setdefault(pitch, []).append((onset, onset + max(duration, 1)))
+    held = {pitch: _together(kept[kept[:, 2] == pitch]) for pitch in np.unique(kept[:, 2]).tolist()}
+    free_from = dict[int, int]()  # of a pitch, after the new notes so far
     for asked, duration, pitch, velocity in new[np.argsort(new[:, 0], kind="stable")].tolist():
-        spans = held.setdefault(pitch, [])
-        onset = max([asked, *(stop for start, stop in spans if start <= asked < stop)])
-        end = min([asked + duration, *(start for start, stop in spans if start >= onset and stop > start)])
+        starts, stops = held.get(pitch, ([], []))
+        onset = max(asked, free_from.get(pitch, asked))
+        before = bisect_right(starts, onset) - 1
+        if before >= 0 and onset < stops[before]:
+            onset = stops[before]
+        following = bisect_left(starts, onset)
+        end = min(asked + duration, starts[following]) if following < len(starts) else asked + duration
         if end > onset:
             found.append([onset, end - onset, pitch, velocity])
             if each_other:
-                spans.append((onset, end))
+                free_from[pitch] = end
     return np.array(found, dtype=np.int64).reshape(-1, 4)
 
 

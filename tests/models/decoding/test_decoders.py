@@ -147,6 +147,27 @@ def test_a_cancelled_request_leaves_and_the_next_is_served(
     batcher.close()
 
 
+def test_requests_that_give_up_while_they_wait_leave_the_others_served(
+    decoders: dict[str, Callable[[int], Decoder]], tokenizer: CellTokenizer
+) -> None:
+    batcher = Batcher([decoders["fp32"](1)], tokenizer)
+    plan = Plan(((4, 4),) * 300, (40, 40, 40))
+    tickets = [
+        batcher.submit(Region(tokenizer, FillRequest(plan, empty(plan), Labels(), seed))) for seed in range(4)
+    ]
+    late = batcher.submit(Region(tokenizer, FillRequest(plan, empty(plan), Labels(), 4)), 0.0)
+    with pytest.raises(TimeoutError):  # behind others that wait
+        late.result()
+    for ticket in tickets[::-1]:
+        ticket.cancel()
+        with pytest.raises(InterruptedError):
+            ticket.result()
+    assert batcher.submit(Region(tokenizer, requests(1)[0])).result().score.note_num() > 0
+    assert batcher.alive
+    batcher.close()
+    assert not batcher.alive
+
+
 def test_a_full_queue_and_a_passed_deadline_are_told(
     decoders: dict[str, Callable[[int], Decoder]], tokenizer: CellTokenizer
 ) -> None:
