@@ -1,54 +1,46 @@
-"""Work ends when nobody waits for it: a client that closes its connection cancels what it asked for."""
+"""Work ends when nobody waits for it: a client that closes its connection, or whose time is up, cancels what
+it asked for."""
 
 import threading
-from collections.abc import Sequence
+from contextvars import ContextVar
 from typing import Any
 
 from models.decoding.batching import Ticket
 
 
 class Cancelling:
-    """The tickets of one request, and whether its client is still there."""
+    """The tickets of one request, and whether anybody still waits for them."""
 
     def __init__(self) -> None:
         self._lock, self._gone, self._tickets = threading.Lock(), False, list[Ticket[Any]]()
 
-    def watch(self, tickets: Sequence[Ticket[Any]]) -> None:
-        """Take on tickets; those of a client that has gone are cancelled at once."""
+    def add(self, ticket: Ticket[Any]) -> None:
+        """Take on a ticket; that of a client who has gone is cancelled at once."""
         with self._lock:
-            self._tickets = list(tickets)
-            gone = self._gone
-        if gone:
-            self.cancel()
+            self._tickets.append(ticket)
+            if self._gone:
+                ticket.cancel()
 
     def cancel(self) -> None:
-        """The client has gone."""
+        """Nobody waits any more."""
         with self._lock:
             self._gone = True
             for ticket in self._tickets:
                 ticket.cancel()
 
 
-class AtWork:
-    """Requests of this process by id: where the middleware, which hears of a disconnect, finds the work to
-    end."""
-
-    def __init__(self) -> None:
-        self._lock, self._by_id = threading.Lock(), dict[str, Cancelling]()
-
-    def begin(self, request_id: str) -> Cancelling:
-        with self._lock:
-            return self._by_id.setdefault(request_id, Cancelling())
-
-    def end(self, request_id: str) -> None:
-        with self._lock:
-            self._by_id.pop(request_id, None)
-
-    def cancel(self, request_id: str) -> None:
-        with self._lock:
-            found = self._by_id.get(request_id)
-        if found:
-            found.cancel()
+_CURRENT: ContextVar[Cancelling | None] = ContextVar("cancelling", default=None)
 
 
-AT_WORK = AtWork()
+def begin() -> Cancelling:
+    """Of the request that this task serves, and the threads it starts."""
+    found = Cancelling()
+    _CURRENT.set(found)
+    return found
+
+
+def watched(ticket: Ticket[Any]) -> None:
+    """Have a ticket end with the request that is being served; outside of one it goes on."""
+    current = _CURRENT.get()
+    if current:
+        current.add(ticket)

@@ -19,6 +19,7 @@ from models.judge.scorecard import Judged
 from monitoring import metrics
 from monitoring.log import EventLog, Row
 from serving.engine import Engine
+from serving.errors import Gone
 
 logger = logging.getLogger("ostinato")
 
@@ -100,6 +101,8 @@ class Desk:
         except Exception as error:
             told = {"error": str(error)[:1000]}
             self.append(Row("answer", endpoint, exchange.request_id, self.model, seed, body=told))
+            if isinstance(error, InterruptedError):
+                raise Gone("nobody waits for the answer any more: the work was ended") from None
             raise
         seconds = exchange.seconds
         self.append(

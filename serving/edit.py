@@ -16,7 +16,6 @@ from music.reading.midi_events import parse, to_bytes, without_text
 from music.score.file_cells import FileCells
 from music.score.form import bar_table
 from music.writing.files import chords_after
-from serving.cancelling import AT_WORK
 from serving.desk import Desk
 from serving.editor import EDITED, EditOutcome, carry_out
 from serving.errors import Gone, Refused
@@ -252,12 +251,11 @@ def edit(desk: Desk, request: EditRequest, request_id: str) -> EditAnswer:
     """Change a part of a score, and prove that nothing else changed."""
     seed, model = desk.seed_of(request.seed, 1000 * MAX_TAKES), desk.model
     body = {**request.model_dump(exclude={"midi", "score"}, exclude_unset=True), **request.told()}
-    cancelling = AT_WORK.begin(request_id)
     try:
         with desk.exchange("edit", body, seed, request_id) as exchange:
             given = stored_score(desk.log, request.parent) if request.parent else request
             reading = given.reading(EDITED)
-            done = carry_out(desk.engine, request, reading, seed, cancelling)
+            done = carry_out(desk.engine, request, reading, seed)
             answer = edit_answer(request, reading, request_id, model, seed, done)
             for each, card, answered in zip(answer.alternatives, done.after, done.answers, strict=True):
                 told = {"parent": request.parent, "operation": request.operation}
@@ -274,10 +272,8 @@ def edit(desk: Desk, request: EditRequest, request_id: str) -> EditAnswer:
         metrics.EDITS.labels(request.operation, "broken", model).inc()
         logger.exception("the edit contract was broken by request %s", request_id)
         raise
-    except InterruptedError:
+    except Gone:
         metrics.EDITS.labels(request.operation, "cancelled", model).inc()
-        raise Gone("the client went away: the edit was cancelled") from None
-    finally:
-        AT_WORK.end(request_id)
+        raise
     metrics.EDITS.labels(request.operation, "kept", model).inc(len(done.answers))
     return answer

@@ -5,17 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from models.decoding.batching import Busy
+from models.decoding.batching import Busy, Ticket
 from models.edit.by_rule import RULES, Rule
 from models.edit.edit import LIMITS, Answer, apply_rule, edit_file
 from models.edit.tasks import Edit, bars_of, tracks_of
-from models.fill.region import Region
 from models.fill.request import ContractBroken, Filled, FillRequest
 from models.judge.scorecard import Judged, judge_around
 from music.reading.files import Reading
 from music.score.errors import UnreadableScore
 from music.score.file_cells import FileCells
-from serving.cancelling import Cancelling
 from serving.engine import DEADLINE_S, UPLOAD, Engine, locks_of
 from serving.errors import Crowded, Refused
 from serving.schemas import MAX_CELLS
@@ -39,9 +37,7 @@ class EditOutcome:
     notes: list[str]
 
 
-def carry_out(
-    engine: Engine, request: "EditRequest", reading: Reading, seed: int, cancelling: Cancelling
-) -> EditOutcome:
+def carry_out(engine: Engine, request: "EditRequest", reading: Reading, seed: int) -> EditOutcome:
     """Carry out a request on a file. Raises Refused, Crowded, ContractBroken (a bug of ours),
     InterruptedError (cancelled)."""
     deadline = time.monotonic() + DEADLINE_S
@@ -82,7 +78,7 @@ def carry_out(
             answers = edit_file(
                 engine.tokenizer,
                 engine.bundle.judges,
-                lambda requests: _fill(engine, requests, deadline, cancelling),
+                lambda requests: _fill(engine, requests, deadline),
                 file,
                 wanted,
                 request.n,
@@ -118,16 +114,11 @@ def _bounded(wanted: Edit, file: FileCells, n: int) -> None:
         )
 
 
-def _fill(
-    engine: Engine, requests: Sequence[FillRequest], deadline: float, cancelling: Cancelling
-) -> list[Filled]:
-    tickets = []
+def _fill(engine: Engine, requests: Sequence[FillRequest], deadline: float) -> list[Filled]:
+    tickets = list[Ticket[Filled]]()
     try:
         for request in requests:
-            tickets.append(
-                engine.batcher.submit(Region(engine.tokenizer, request), max(deadline - time.monotonic(), 0))
-            )
-        cancelling.watch(tickets)
+            tickets.append(engine.submit(request, deadline))
         return [ticket.result() for ticket in tickets]
     finally:
         for ticket in tickets:

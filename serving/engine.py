@@ -30,6 +30,7 @@ from music.score.form import Limits, bar_table, normalise
 from music.score.instruments import name_of
 from music.score.keys import scale_of
 from music.writing.dynamics import Dynamics, with_dynamics
+from serving.cancelling import watched
 from serving.errors import Crowded, Refused
 from serving.schemas import LockValues
 
@@ -132,7 +133,7 @@ class Engine:
             requests = drafts(requests_of(self.tokenizer, wanted, self.bundle.forms), wanted.best_of)
             for request in requests:
                 # what is queued when one is refused must be cancelled
-                tickets.append(self._submit(request, deadline))
+                tickets.append(self.submit(request, deadline))
             takes = takes_of(
                 requests,
                 [ticket.result() for ticket in tickets],
@@ -200,9 +201,13 @@ class Engine:
             ]
         return takes, judged
 
-    def _submit(self, request: FillRequest, deadline: float) -> Ticket[Filled]:
-        """`deadline` on time.monotonic()."""
-        return self.batcher.submit(Region(self.tokenizer, request), max(deadline - time.monotonic(), 0))
+    def submit(self, request: FillRequest, deadline: float) -> Ticket[Filled]:
+        """Queue a request until `deadline`, on time.monotonic(); it ends with the client's request. Raises
+        what the batcher raises."""
+        region = Region(self.tokenizer, request)
+        ticket = self.batcher.submit(region, max(deadline - time.monotonic(), 0))
+        watched(ticket)
+        return ticket
 
     def _fill_all(self, tickets: list[Ticket[Filled]], deadline: float) -> Filler:
         """Fills requests beside all others; their tickets go to `tickets`, to be cancelled with the rest."""
@@ -210,7 +215,7 @@ class Engine:
         def fill_all(requests: Sequence[FillRequest]) -> list[Filled]:
             first = len(tickets)
             for request in requests:
-                tickets.append(self._submit(request, deadline))
+                tickets.append(self.submit(request, deadline))
             return [ticket.result() for ticket in tickets[first:]]
 
         return fill_all

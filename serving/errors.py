@@ -9,9 +9,10 @@ from bentoml.exceptions import BentoMLException
 CODES = {
     400: "bad_request",
     401: "unauthorized",
+    403: "forbidden",
     404: "not_found",
     405: "method_not_allowed",
-    408: "cancelled",
+    408: "too_slow",
     413: "too_large",
     415: "unsupported_media_type",
     422: "invalid",
@@ -45,7 +46,7 @@ class Crowded(BentoMLException):
 
 
 class Gone(BentoMLException):
-    """The client closed its connection before the answer; nobody reads this. Counted as a 408."""
+    """Nobody waits for the answer any more, nor reads this. Counted as a 408."""
 
     error_code = HTTPStatus.REQUEST_TIMEOUT
 

@@ -8,7 +8,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -16,7 +16,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from pydantic import BaseModel, ValidationError
 
 from monitoring import metrics
-from serving.cancelling import AT_WORK
+from serving.cancelling import begin
 from serving.errors import CODES, error_body, reshape
 from serving.front_page import front_page
 from serving.routes import PAGES, ROUTES, WATCHED
@@ -28,6 +28,9 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MAX_BODY = 3_000_000
+MOST_KEYS = 4_096  # keys of all objects of a body; the largest request that is allowed has about 2,000
+BODY_S, ANSWER_S = 15.0, 60.0  # to send a whole body, to answer it
+AT_ONCE = 64  # requests at work in a worker; the next are told to come again
 REQUEST_ID = (
     b"ostinato-request-id"  # set here for the service; what a client sends under this name is dropped
 )
@@ -49,8 +52,11 @@ async def _answer(
     await send({"type": "http.response.body", "body": body})
 
 
-async def _refuse(send: Send, status: int, message: str, field: str = "", allow: str = "") -> None:
+async def _refuse(
+    send: Send, status: int, message: str, field: str = "", allow: str = "", retry_after: int = 0
+) -> None:
     extra = [(b"allow", allow.encode())] if allow else []
+    extra += [(b"retry-after", str(retry_after).encode())] if retry_after else []
     await _answer(send, status, json.dumps(error_body(CODES[status], message, field)).encode(), extra)
 
 
@@ -58,17 +64,43 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-class CheckRequests:
-    """Refuse unknown paths, wrong methods, bodies too large, not JSON, or not of the schema, before BentoML
-    sees them."""
+class _Counted:
+    """Counts the keys of a body while it is parsed, so that millions of them cost nothing."""
 
-    def __init__(self, app: App, model: str = "") -> None:
-        self.app, self._page = app, front_page(model)
+    def __init__(self) -> None:
+        self._keys = 0
+
+    def __call__(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        self._keys += len(pairs)
+        if self._keys > MOST_KEYS:
+            raise ValueError(f"more than {MOST_KEYS} keys")
+        return dict(pairs)
+
+
+class CheckRequests:
+    """Refuse unknown hosts, paths and methods, bodies too slow, too large, not JSON, or not of the schema,
+    and more requests than can be at work, before BentoML sees them. hosts: that may be asked for; () any."""
+
+    def __init__(
+        self,
+        app: App,
+        model: str = "",
+        hosts: Collection[str] = (),
+        body_s: float = BODY_S,
+        answer_s: float = ANSWER_S,
+        at_once: int = AT_ONCE,
+    ) -> None:
+        self.app, self._page, self._hosts = app, front_page(model), hosts
+        self._body_s, self._answer_s, self._at_once, self._at_work = body_s, answer_s, at_once, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] == "OPTIONS":
             return await self.app(scope, receive, send)
-        path, method = scope["path"], scope["method"]
+        path, method, headers = scope["path"], scope["method"], dict(scope["headers"])
+        if self._hosts and _host(headers.get(b"host", b"")) not in self._hosts:
+            return await _refuse(
+                send, 403, f"this service answers to {', '.join(self._hosts)} alone (OSTINATO_HOSTS)"
+            )
         route = ROUTES.get(path)
         if route is None and path not in PAGES and path not in WATCHED:
             return await _refuse(send, 404, f"no such path; there are {', '.join(ROUTES)}")
@@ -83,16 +115,19 @@ class CheckRequests:
             empty = [(b"content-type", b"application/json"), (b"content-length", b"2")]
             return await self.app({**scope, "method": "POST", "headers": empty}, _once(b"{}", receive), send)
         schema = route.body
-        headers = dict(scope["headers"])
         if headers.get(b"content-type", b"").split(b";")[0].strip().lower() != b"application/json":
             return await _refuse(send, 415, "send the request as JSON with content-type: application/json")
-        body = await _read(receive)
+        try:
+            async with asyncio.timeout(self._body_s):
+                body = await _read(receive)
+        except TimeoutError:
+            return await _refuse(send, 408, f"the body did not arrive within {self._body_s:g} s")
         if body is None:
             return await _refuse(
                 send, 413, f"the body is larger than {MAX_BODY} bytes; a score may have 2 MB"
             )
         try:
-            value = json.loads(body, parse_constant=_no_constant)
+            value = json.loads(body, parse_constant=_no_constant, object_pairs_hook=_Counted())
             schema.model_validate(value)
         except (ValueError, RecursionError) as error:
             if isinstance(error, ValidationError):
@@ -100,7 +135,14 @@ class CheckRequests:
                 field = ".".join(str(part) for part in problem["loc"])
                 return await _refuse(send, 422, _explain(problem, schema), field)
             return await _refuse(send, 400, "the body is not JSON: " + str(error)[:200])
-        await self._watched(scope, body, receive, send)
+        if self._at_work >= self._at_once:
+            told = f"{self._at_work} requests are at work already: try again in a second"
+            return await _refuse(send, 429, told, retry_after=1)
+        self._at_work += 1
+        try:
+            await self._watched(scope, body, receive, send)
+        finally:
+            self._at_work -= 1
 
     async def _watched(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         """Serve a request under an id, and end its work if the client goes away."""
@@ -112,7 +154,7 @@ class CheckRequests:
                 (REQUEST_ID, request_id.encode()),
             ],
         }
-        gone = asyncio.Event()
+        gone, cancelling = asyncio.Event(), begin()
 
         async def heard() -> Message:
             await gone.wait()
@@ -121,14 +163,33 @@ class CheckRequests:
         async def watch() -> None:
             while (await receive())["type"] != "http.disconnect":
                 pass
-            AT_WORK.cancel(request_id)
+            cancelling.cancel()
             gone.set()
+
+        started = False
+
+        async def note(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
 
         watcher = asyncio.create_task(watch())
         try:
-            await self.app(scope, _once(body, heard), send)
+            async with asyncio.timeout(self._answer_s):
+                await self.app(scope, _once(body, heard), note)
+        except TimeoutError:
+            cancelling.cancel()
+            if not started:
+                told = f"not answered within {self._answer_s:g} s: ask for less"
+                await _refuse(send, 504, told, retry_after=5)
         finally:
             watcher.cancel()
+
+
+def _host(header: bytes) -> str:
+    """The name of a Host header, without its port."""
+    name = header.decode("latin-1").strip().lower()
+    return name[: name.index("]") + 1] if name.startswith("[") and "]" in name else name.partition(":")[0]
 
 
 def _once(body: bytes, receive: Receive) -> Receive:

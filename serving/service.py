@@ -20,7 +20,7 @@ from serving import about, compose, edit, feedback, find, pair, score
 from serving.desk import Desk
 from serving.drift_watch import DriftWatch
 from serving.engine import Engine
-from serving.middleware import REQUEST_ID, CheckRequests, CountRequests, OneErrorShape, ServeMetrics
+from serving.middleware import ANSWER_S, REQUEST_ID, CheckRequests, CountRequests, OneErrorShape, ServeMetrics
 from serving.pair import WinsAnswer
 from serving.scores import as_accepted
 
@@ -44,7 +44,8 @@ def told(name: str) -> Path | None:
     image=bentoml.images.Image(python_version="3.11", lock_python_packages=False)
     .python_packages(*REQUIREMENTS)
     .run("mkdir -p /log && chown bentoml:bentoml /log"),
-    traffic={"timeout": 60, "max_concurrency": 32},  # past it: 429
+    workers=int(os.environ.get("OSTINATO_WORKERS", "1")),
+    traffic={"timeout": 2 * ANSWER_S},  # the middleware ends a request before
     threads=32,  # they wait for the one decoding thread, which writes for all of them at once
     metrics={"enabled": False},  # ours are served by the middleware
 )
@@ -165,5 +166,6 @@ class Ostinato:
 
 Ostinato.add_asgi_middleware(OneErrorShape)  # type: ignore[attr-defined]  # the decorator made it a Service
 Ostinato.add_asgi_middleware(CountRequests, model=MODEL)  # type: ignore[attr-defined]
-Ostinato.add_asgi_middleware(CheckRequests, model=MODEL)  # type: ignore[attr-defined]
+HOSTS = tuple(filter(None, os.environ.get("OSTINATO_HOSTS", "").lower().split(",")))
+Ostinato.add_asgi_middleware(CheckRequests, model=MODEL, hosts=HOSTS)  # type: ignore[attr-defined]
 Ostinato.add_asgi_middleware(ServeMetrics)  # type: ignore[attr-defined]

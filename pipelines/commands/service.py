@@ -13,11 +13,13 @@ from pipelines.commands.registry import package_champion
 from pipelines.running.files import StageError, plain_errors
 from pipelines.running.params import load_params
 
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
+
 
 def serve(
     port: Annotated[int, typer.Option(help="to listen on")] = 3000,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
-    workers: Annotated[int, typer.Option(help="processes that answer")] = 1,
+    workers: Annotated[int, typer.Option(help="processes that answer", min=1)] = 1,
     rival: Annotated[
         str,
         typer.Option(
@@ -57,6 +59,9 @@ def serve(
         environment.setdefault("OSTINATO_DRIFT_WINDOW_H", str(drift.window_hours))
         environment.setdefault("OSTINATO_CATALOGUE", str(catalogue.folder()))
         environment.setdefault("OSTINATO_FAISS_PAST", str(load_params().recommend.faiss_past))
+        environment["OSTINATO_WORKERS"] = str(workers)
+        if host in LOOPBACK:  # a page of the web must not reach it under a name of its own (DNS rebinding)
+            environment.setdefault("OSTINATO_HOSTS", ",".join(LOOPBACK))
         if rival:
             environment["OSTINATO_RIVAL"] = str(known.bundle_of(known.named(rival)).folder.resolve())
         if version:
@@ -64,19 +69,7 @@ def serve(
         typer.echo(f"serving {tag} on http://{host}:{port}")
         os.execve(
             sys.executable,
-            [
-                sys.executable,
-                "-m",
-                "bentoml",
-                "serve",
-                tag,
-                "--port",
-                str(port),
-                "--host",
-                host,
-                "--api-workers",
-                str(workers),
-            ],
+            [sys.executable, "-m", "bentoml", "serve", tag, "--port", str(port), "--host", host],
             environment,
         )
 

@@ -1,6 +1,7 @@
 import asyncio
 import json
 import re
+import time
 from http import HTTPStatus
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving.cancelling import watched
 from serving.compose import ComposeRequest
 from serving.errors import reshape
 from serving.middleware import MAX_BODY, CheckRequests, CountRequests, OneErrorShape
@@ -141,3 +143,91 @@ def test_the_service_and_the_documentation_have_every_route_and_no_other() -> No
     headings = [line for line in (ROOT / "docs/api.md").read_text().splitlines() if line.startswith("## ")]
     told = {path for line in headings for path in re.findall(r"/v1/\w+", line)}
     assert told == set(ROUTES)
+
+
+def served_by(app: Any, receive: Any, host: str = "localhost:3000", **limits: Any) -> list[Any]:
+    """What is sent for a compose request whose body `receive` gives, and its status as metrics see it."""
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"content-type", b"application/json"), (b"host", host.encode())]
+    scope = {"type": "http", "method": "POST", "path": "/v1/compose", "headers": headers}
+    asyncio.run(OneErrorShape(CountRequests(CheckRequests(app, **limits), "m"))(scope, receive, send))
+    return sent
+
+
+def whole() -> Any:
+    """Gives a body, and then nothing: the client waits."""
+    given = False
+
+    async def receive() -> Any:
+        nonlocal given
+        if given:
+            await asyncio.sleep(60)
+        given = True
+        return {"type": "http.request", "body": b"{}", "more_body": False}
+
+    return receive
+
+
+async def _half() -> Any:
+    await asyncio.sleep(0.01)
+    return {"type": "http.request", "body": b"{", "more_body": True}
+
+
+async def _endless(scope: Any, receive: Any, send: Any) -> None:
+    await asyncio.sleep(60)
+
+
+def test_a_body_that_does_not_come_is_not_waited_for_and_holds_no_place() -> None:
+    sent = served_by(_inner, _half, body_s=0.1, at_once=0)
+    assert sent[0]["status"] == 408
+    assert json.loads(sent[1]["body"])["error"]["code"] == "too_slow"
+
+
+def test_an_answer_that_does_not_come_is_a_504_in_our_shape_and_its_work_is_cancelled() -> None:
+    ended = []
+
+    class Ticket:
+        def cancel(self) -> None:
+            ended.append(True)
+
+    async def endless(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.to_thread(watched, Ticket())  # as BentoML does, work is on a thread
+        await asyncio.sleep(60)
+
+    sent = served_by(endless, whole(), answer_s=0.1)
+    assert sent[0]["status"] == 504
+    assert (b"retry-after", b"5") in sent[0]["headers"]
+    assert json.loads(sent[1]["body"])["error"]["code"] == "timeout"
+    assert ended == [True]
+
+
+def test_too_many_at_once_are_told_when_to_come_again() -> None:
+    sent = served_by(_endless, whole(), at_once=0)
+    assert sent[0]["status"] == 429
+    assert (b"retry-after", b"1") in sent[0]["headers"]
+    assert json.loads(sent[1]["body"])["error"]["code"] == "busy"
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:3000", 200),
+        ("[::1]:80", 200),
+        ("evil.example", 403),
+        ("localhost.evil.example", 403),
+        ("", 403),
+    ],
+)
+def test_other_names_are_not_answered_to(host: str, status: int) -> None:
+    assert served_by(_inner, whole(), host, hosts=("localhost", "[::1]"))[0]["status"] == status
+
+
+def test_a_body_of_many_unknown_keys_is_refused_at_once() -> None:
+    body = json.dumps({f"k{n}": n for n in range(150_000)}).encode()
+    begin = time.perf_counter()
+    assert ask(_inner, "POST", "/v1/compose", body, JSON)[0] == 400
+    assert time.perf_counter() - begin < 0.5  # 2 s where every key is looked at
