@@ -14,6 +14,7 @@ import stat
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -73,6 +74,19 @@ class EventLog:
             except OSError:
                 os.ftruncate(descriptor, size)
                 raise
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """One thread of one process at a time, of all that share the folder: to write what depends on what is
+        there."""
+        descriptor = os.open(self.folder / ".alone", os.O_RDWR | os.O_CREAT, 0o640)
+        if self.folder.stat().st_mode & stat.S_IWOTH and os.fstat(descriptor).st_uid == os.getuid():
+            os.fchmod(descriptor, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
         finally:
             os.close(descriptor)
 

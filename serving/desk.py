@@ -3,7 +3,6 @@ seeds."""
 
 import logging
 import random
-import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -73,7 +72,7 @@ class Exchange:
 
 @dataclass
 class Desk:
-    """The parts of the service that endpoints share. storing: held while feedback is checked and stored."""
+    """The parts of the service that endpoints share."""
 
     model: str
     version: str
@@ -82,7 +81,6 @@ class Desk:
     rival: Engine | None
     finder: Finder
     log: EventLog
-    storing: threading.Lock = field(default_factory=threading.Lock)
 
     @staticmethod
     def seed_of(asked: int | None, room: int) -> int:

@@ -55,13 +55,13 @@ class Server:
 
 
 @contextmanager
-def served(top: Path, port: int | None = None, **extra: str) -> Iterator[Server]:
+def served(top: Path, port: int | None = None, workers: int = 1, **extra: str) -> Iterator[Server]:
     """The champion of a checkout behind its real server."""
     port = port or free_port()
     log = (top / "serve.log").open("wb")
     begin = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.commands.app", "serve", "--port", str(port)],
+        [sys.executable, "-m", "pipelines.commands.app", "serve", f"--port={port}", f"--workers={workers}"],
         cwd=top,
         env={**environment(top), **extra},
         stdout=log,

@@ -1,8 +1,12 @@
 """The service as a whole: scoring, bad requests, the log, metrics, a kill, the image."""
 
 import base64
+import http.client
+import json
 import re
+import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -122,6 +126,69 @@ def test_feedback_survives_a_kill_right_after_its_answer(tiny_line: Path, tmp_pa
         assert status == 200 and answer["stored"]
     rows = [row for row in EventLog(tmp_path / "log").rows() if row.kind == "feedback"]
     assert [(row.request_id, row.body["item"]) for row in rows] == [(answer["request_id"], item)]
+
+
+def test_two_workers_are_two_and_store_a_key_once(tiny_line: Path, tmp_path: Path) -> None:
+    item = open_bundle(tiny_line / "bundle").catalogue.items[0].id
+    body = {"user": "ann", "item": item, "event": "like"}
+    with served(tiny_line, workers=2, OSTINATO_LOG=str(tmp_path / "log")) as both:
+        found = [
+            process
+            for process in psutil.Process(both.process.pid).children(recursive=True)
+            if "worker.service" in " ".join(process.cmdline())
+        ]
+        assert len(found) == 2
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(
+                pool.map(lambda n: both.ask("/v1/feedback", {**body, "key": f"k{n % 10}"}), range(60))
+            )
+    assert {status for status, _ in answers} == {200}
+    assert sum(answer["stored"] for _, answer in answers) == 10
+    assert sum(row.kind == "feedback" for row in EventLog(tmp_path / "log").rows()) == 10
+
+
+def test_half_sent_bodies_hold_nobody_up(server: Server) -> None:
+    head = b"POST /v1/compose HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    half = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(80)]
+    try:
+        for each in half:
+            each.sendall(head + b"Content-Length: 100\r\n\r\n{")
+        begin = time.monotonic()
+        assert server.ask("/v1/compose", {"bars": 1, "seed": 1})[0] == 200
+        assert time.monotonic() - begin < 10
+    finally:
+        for each in half:
+            each.close()
+
+
+def test_a_client_that_hangs_up_ends_its_composing(server: Server) -> None:
+    def at_work() -> bool:
+        found = re.search(
+            r'ostinato_requests_in_progress{endpoint="compose"} (\d+)', server.ask("/metrics")[1]
+        )
+        return found is not None and float(found[1]) > 0
+
+    body = {"bars": 256, "n": 4, "seed": 1, "form": "free"}
+    begin = time.monotonic()
+    assert server.ask("/v1/compose", body)[0] == 200
+    whole = time.monotonic() - begin
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection.request("POST", "/v1/compose", json.dumps(body), {"content-type": "application/json"})
+    while not at_work():
+        time.sleep(0.02)
+    connection.close()
+    gone = time.monotonic()
+    while at_work() and time.monotonic() - gone < whole:
+        time.sleep(0.02)
+    assert time.monotonic() - gone < whole / 2
+
+
+def test_other_hosts_are_not_answered_to(server: Server) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection.request("GET", "/v1/model", headers={"host": "evil.example"})
+    answer = connection.getresponse()
+    assert answer.status == 403
+    assert json.loads(answer.read())["error"]["code"] == "forbidden"
 
 
 def test_a_port_in_use_is_told(tiny_line: Path, server: Server) -> None:
