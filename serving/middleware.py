@@ -19,6 +19,7 @@ from monitoring import metrics
 from serving.cancelling import begin
 from serving.errors import CODES, error_body, reshape
 from serving.front_page import front_page
+from serving.openapi import document
 from serving.routes import PAGES, ROUTES, WATCHED
 
 Scope = MutableMapping[str, Any]
@@ -91,6 +92,7 @@ class CheckRequests:
         at_once: int = AT_ONCE,
     ) -> None:
         self.app, self._page, self._hosts = app, front_page(model), hosts
+        self._document = json.dumps(document(model)).encode()
         self._body_s, self._answer_s, self._at_once, self._at_work = body_s, answer_s, at_once, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -109,6 +111,8 @@ class CheckRequests:
             return await _refuse(send, 405, f"use {wanted} {path}", allow=wanted)
         if path == "/":
             return await _answer(send, 200, self._page, content_type="text/html; charset=utf-8")
+        if path == "/docs.json":
+            return await _answer(send, 200, self._document)
         if route is None:
             return await self.app(scope, receive, send)
         if route.body is None:  # BentoML serves every api by POST; reading is a GET

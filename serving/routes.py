@@ -2,24 +2,32 @@
 the documentation list it, and the service has a method for each."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import BaseModel
 
-from serving.compose import ComposeRequest
-from serving.edit import EditRequest
-from serving.feedback import FeedbackRequest
-from serving.find import RecommendRequest, SimilarRequest
-from serving.pair import PairRequest
-from serving.score import ScoreRequest
+from serving.about import ModelAnswer
+from serving.compose import ComposeAnswer, ComposeRequest
+from serving.edit import EditAnswer, EditRequest
+from serving.feedback import FeedbackAnswer, FeedbackRequest
+from serving.find import RecommendAnswer, RecommendRequest, SimilarAnswer, SimilarRequest
+from serving.pair import PairAnswer, PairRequest, WinsAnswer
+from serving.score import ScoreAnswer, ScoreRequest
+
+TUNE = "X:1\nM:6/8\nL:1/8\nK:G\nGAB BAG|ABA AGE|GAB BAG|ABA G3|\n"
 
 
 @dataclass(frozen=True)
 class Route:
-    """A path of ours. body: schema of what is sent, None where nothing is."""
+    """A path of ours. body: schema of what is sent, None where nothing is; example: of it; gives_files: a
+    score alone too, by `Accept`."""
 
     path: str
     does: str
+    answer: type[BaseModel]
     body: type[BaseModel] | None = None
+    example: dict[str, Any] | None = None
+    gives_files: bool = False
 
     @property
     def name(self) -> str:
@@ -34,16 +42,48 @@ class Route:
 ROUTES = {
     route.path: route
     for route in (
-        Route("/v1/compose", "write music under controls", ComposeRequest),
-        Route("/v1/edit", "change a part of a score, and prove that nothing else changed", EditRequest),
-        Route("/v1/score", "how likely a score is, bar by bar, and what it is like", ScoreRequest),
-        Route("/v1/similar", "pieces like a score or an item, and why", SimilarRequest),
-        Route("/v1/recommend", "pieces for a taste", RecommendRequest),
-        Route("/v1/feedback", "what a listener did or thinks", FeedbackRequest),
-        Route("/v1/pair", "two takes of one prompt in a blind order", PairRequest),
-        Route("/v1/wins", "which model people preferred"),
-        Route("/v1/model", "which model answers, and what it may be used for"),
+        Route(
+            "/v1/compose",
+            "write music under controls",
+            ComposeAnswer,
+            ComposeRequest,
+            {"rhythm": "jig", "key": "D major", "metre": "6/8", "bars": 8, "seed": 1},
+            gives_files=True,
+        ),
+        Route(
+            "/v1/edit",
+            "change a part of a score, and prove that nothing else changed",
+            EditAnswer,
+            EditRequest,
+            {"score": {"data": TUNE}, "operation": "infill", "bars": [2, 3], "seed": 1},
+            gives_files=True,
+        ),
+        Route(
+            "/v1/score",
+            "how likely a score is, bar by bar, and what it is like",
+            ScoreAnswer,
+            ScoreRequest,
+            {"score": {"data": TUNE}},
+        ),
+        Route(
+            "/v1/similar",
+            "pieces like a score or an item, and why",
+            SimilarAnswer,
+            SimilarRequest,
+            {"score": {"data": TUNE}, "k": 3},
+        ),
+        Route("/v1/recommend", "pieces for a taste", RecommendAnswer, RecommendRequest, {"k": 3}),
+        Route(
+            "/v1/feedback",
+            "what a listener did or thinks",
+            FeedbackAnswer,
+            FeedbackRequest,
+            {"user": "listener-1", "item": "an id of an item or answer", "event": "like"},
+        ),
+        Route("/v1/pair", "two takes of one prompt in a blind order", PairAnswer, PairRequest, {"seed": 1}),
+        Route("/v1/wins", "which model people preferred", WinsAnswer),
+        Route("/v1/model", "which model answers, and what it may be used for", ModelAnswer),
     )
 }
-PAGES = {"/": "this page", "/docs.json": "OpenAPI", "/schema.json": "schemas as BentoML has them"}
+PAGES = {"/": "this page", "/docs.json": "OpenAPI"}
 WATCHED = {"/metrics": "Prometheus", "/livez": "alive", "/readyz": "ready", "/healthz": "alive"}

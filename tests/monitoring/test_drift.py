@@ -63,7 +63,7 @@ def test_metric_labels_come_from_closed_sets_and_gauges_state_their_mode() -> No
             assert set(value._labelnames) <= allowed, name
             assert value._name.startswith("ostinato_")
             if isinstance(value, Gauge):
-                assert value._multiprocess_mode in ("livesum", "mostrecent", "max"), name
+                assert value._multiprocess_mode in ("livesum", "livemin", "mostrecent", "max"), name
 
 
 def test_the_dashboard_uses_the_provisioned_datasource_and_has_no_inputs() -> None:
