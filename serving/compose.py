@@ -124,19 +124,24 @@ class ComposeRequest(Strict):
         ),
     )
 
+    def _tracks(self) -> int:
+        return len(self.instruments) or (4 if self.style == "chorale" else 1)
+
+    def cells(self) -> int:
+        return self.bars * self._tracks() * self.n * self.best_of
+
     @model_validator(mode="after")
     def _bounded_work(self) -> "ComposeRequest":
-        tracks = len(self.instruments) or (4 if self.style == "chorale" else 1)
+        tracks = self._tracks()
         if self.n * self.best_of > MAX_DRAFTS:
             raise ValueError(
                 f"takes times drafts are {self.n * self.best_of}; at most {MAX_DRAFTS} are "
                 f"written at once: ask for fewer takes, or a lower best_of"
             )
-        if self.bars * tracks * self.n * self.best_of > 4 * MAX_CELLS:
+        if self.cells() > 4 * MAX_CELLS:
             raise ValueError(
-                f"bars times tracks times takes times drafts are "
-                f"{self.bars * tracks * self.n * self.best_of}; at most {4 * MAX_CELLS} are written at "
-                f"once: ask for fewer"
+                f"bars times tracks times takes times drafts are {self.cells()}; at most {4 * MAX_CELLS} are "
+                f"written at once: ask for fewer"
             )
         if self.bars * tracks > MAX_CELLS:
             raise ValueError(

@@ -19,6 +19,7 @@ from monitoring import metrics
 from monitoring.log import EventLog, Row
 from serving.engine import Engine
 from serving.errors import Gone
+from serving.in_flight import current
 
 logger = logging.getLogger("ostinato")
 
@@ -88,11 +89,9 @@ class Desk:
         return asked if asked is not None else random.SystemRandom().randrange(2**31 - room)
 
     @contextmanager
-    def exchange(
-        self, endpoint: str, body: dict[str, Any], seed: int = 0, request_id: str = ""
-    ) -> Iterator[Exchange]:
+    def exchange(self, endpoint: str, body: dict[str, Any], seed: int = 0) -> Iterator[Exchange]:
         """Log a request, then its answers; one that ends in an error has that as its answer."""
-        exchange = Exchange(endpoint, request_id or uuid.uuid4().hex, self.model, seed)
+        exchange = Exchange(endpoint, current().id or uuid.uuid4().hex, self.model, seed)
         self.append(Row("request", endpoint, exchange.request_id, self.model, seed, body=body))
         try:
             yield exchange

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
+from models.edit.by_rule import RULES
 from models.edit.edit import NAMES, Answer, unknown_option
 from models.fill.request import ContractBroken
 from monitoring import metrics
@@ -23,6 +24,7 @@ from serving.schemas import (
     CHORDS_ASKED,
     CHORDS_NAMED,
     MAX_BARS,
+    MAX_CELLS,
     MAX_TAKES,
     Chords,
     ControlValues,
@@ -105,6 +107,17 @@ class EditRequest(ScoreSent):
         None, ge=0.05, le=3, description="left out: 1, or 0.6 for harmonise and reharmonise"
     )
     top_p: float = Field(0.98, gt=0, le=1)
+
+    def cells(self) -> int:
+        """Of the region as far as the request says it: where it names no bars or tracks, the most there
+        could be."""
+        if self.operation in RULES:
+            return 0
+        tracks = len(self.tracks) if self.tracks else 1
+        bars = self.length if self.operation == "continue" else MAX_CELLS // tracks
+        if self.bars is not None and self.operation != "continue":
+            bars = self.bars[1] - self.bars[0] + 1
+        return min(bars * tracks, MAX_CELLS) * self.n
 
     @model_validator(mode="after")
     def _one_score_and_its_own_options(self) -> "EditRequest":
@@ -247,16 +260,16 @@ def edit_answer(
 logger = logging.getLogger("ostinato")
 
 
-def edit(desk: Desk, request: EditRequest, request_id: str) -> EditAnswer:
+def edit(desk: Desk, request: EditRequest) -> EditAnswer:
     """Change a part of a score, and prove that nothing else changed."""
     seed, model = desk.seed_of(request.seed, 1000 * MAX_TAKES), desk.model
     body = {**request.model_dump(exclude={"midi", "score"}, exclude_unset=True), **request.told()}
     try:
-        with desk.exchange("edit", body, seed, request_id) as exchange:
+        with desk.exchange("edit", body, seed) as exchange:
             given = stored_score(desk.log, request.parent) if request.parent else request
             reading = given.reading(EDITED)
             done = carry_out(desk.engine, request, reading, seed)
-            answer = edit_answer(request, reading, request_id, model, seed, done)
+            answer = edit_answer(request, reading, exchange.request_id, model, seed, done)
             for each, card, answered in zip(answer.alternatives, done.after, done.answers, strict=True):
                 told = {"parent": request.parent, "operation": request.operation}
                 row = {**each.model_dump(exclude={"midi", "score"}), **told, "midi": wordless(answered.midi)}
@@ -270,7 +283,7 @@ def edit(desk: Desk, request: EditRequest, request_id: str) -> EditAnswer:
                 )
     except ContractBroken:  # must never happen: counted, logged, answered with a 500
         metrics.EDITS.labels(request.operation, "broken", model).inc()
-        logger.exception("the edit contract was broken by request %s", request_id)
+        logger.exception("the edit contract was broken by request %s", exchange.request_id)
         raise
     except Gone:
         metrics.EDITS.labels(request.operation, "cancelled", model).inc()

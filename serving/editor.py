@@ -14,8 +14,9 @@ from models.judge.scorecard import Judged, judge_around
 from music.reading.files import Reading
 from music.score.errors import UnreadableScore
 from music.score.file_cells import FileCells
-from serving.engine import DEADLINE_S, UPLOAD, Engine, locks_of
+from serving.engine import UPLOAD, Engine, locks_of
 from serving.errors import Crowded, Refused
+from serving.in_flight import current
 from serving.schemas import MAX_CELLS
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ class EditOutcome:
 def carry_out(engine: Engine, request: "EditRequest", reading: Reading, seed: int) -> EditOutcome:
     """Carry out a request on a file. Raises Refused, Crowded, ContractBroken (a bug of ours),
     InterruptedError (cancelled)."""
-    deadline = time.monotonic() + DEADLINE_S
+    seconds = current().seconds
+    deadline = time.monotonic() + seconds
     bars = (request.bars[0] - 1, request.bars[1]) if request.bars else None
     tracks = tuple(k - 1 for k in request.tracks) if request.tracks is not None else None
     try:
@@ -90,7 +92,7 @@ def carry_out(engine: Engine, request: "EditRequest", reading: Reading, seed: in
         raise Crowded(str(error)) from error
     except TimeoutError as error:
         raise Refused(
-            f"not written within {DEADLINE_S:.0f} s: name fewer bars or tracks, or ask for fewer alternatives"
+            f"not written within {seconds:.0f} s: name fewer bars or tracks, or ask for fewer alternatives"
         ) from error
     except (UnreadableScore, ValueError) as error:
         raise Refused(str(error)) from error

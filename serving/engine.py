@@ -30,12 +30,11 @@ from music.score.form import Limits, bar_table, normalise
 from music.score.instruments import name_of
 from music.score.keys import scale_of
 from music.writing.dynamics import Dynamics, with_dynamics
-from serving.cancelling import watched
 from serving.errors import Crowded, Refused
+from serving.in_flight import current
 from serving.schemas import LockValues
 
 UPLOAD = Limits(max_bytes=2_000_000, max_quarters=4_000, max_notes=20_000, max_tracks=32)
-DEADLINE_S = 40.0  # of one compose request, inside the service's timeout of 60
 SLOTS = 32  # sequences decoded at once
 MAX_TRACKS = 16
 
@@ -122,7 +121,8 @@ class Engine:
         dynamics: by the rule of music/writing/dynamics.py, or off. Raises Refused, naming what is known; Busy
         where too many wait."""
         tickets: list[Ticket[Filled]] = []
-        deadline = time.monotonic() + DEADLINE_S
+        seconds = current().seconds
+        deadline = time.monotonic() + seconds
         of_bars = [
             {name: value for name in PER_BAR if (value := getattr(bar, name)) is not None}
             for bar in asked.bar_controls
@@ -153,7 +153,7 @@ class Engine:
             raise Refused(str(error)) from error
         except TimeoutError as error:
             raise Refused(
-                f"not written within {DEADLINE_S:.0f} s: ask for fewer bars, tracks or takes, or a lower "
+                f"not written within {seconds:.0f} s: ask for fewer bars, tracks or takes, or a lower "
                 f"temperature"
             ) from error
         finally:
@@ -202,11 +202,12 @@ class Engine:
         return takes, judged
 
     def submit(self, request: FillRequest, deadline: float) -> Ticket[Filled]:
-        """Queue a request until `deadline`, on time.monotonic(); it ends with the client's request. Raises
-        what the batcher raises."""
-        region = Region(self.tokenizer, request)
-        ticket = self.batcher.submit(region, max(deadline - time.monotonic(), 0))
-        watched(ticket)
+        """Queue a request until `deadline`, on time.monotonic(); it ends with the client's request, who is
+        told of its bars if they listen. Raises what the batcher raises."""
+        region, flight = Region(self.tokenizer, request), current()
+        heard = flight.hearing(region, self.tokenizer)
+        ticket = self.batcher.submit(region, max(deadline - time.monotonic(), 0), heard)
+        flight.add(ticket)
         return ticket
 
     def _fill_all(self, tickets: list[Ticket[Filled]], deadline: float) -> Filler:

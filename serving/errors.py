@@ -5,6 +5,7 @@ from http import HTTPStatus
 from typing import Any
 
 from bentoml.exceptions import BentoMLException
+from pydantic import ValidationError
 
 CODES = {
     400: "bad_request",
@@ -52,6 +53,20 @@ class Gone(BentoMLException):
 
     def __init__(self, message: str) -> None:
         super().__init__(json.dumps(error_body("cancelled", message)))
+
+
+def error_of(error: Exception) -> dict[str, Any]:
+    """{"code", "message", "field"?} of what an endpoint raised."""
+    if isinstance(error, BentoMLException):
+        inner = _innermost(error.message)
+        if isinstance(inner, dict):
+            return inner
+        code = CODES.get(int(error.error_code), "internal")
+        if code != "internal":
+            return {"code": code, "message": inner}
+    if isinstance(error, ValidationError):
+        return {"code": "invalid", "message": str(error.errors()[0]["msg"])}
+    return {"code": "internal", "message": "something went wrong on our side; it is logged"}
 
 
 def reshape(status: int, body: bytes) -> bytes:

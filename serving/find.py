@@ -16,7 +16,7 @@ from monitoring import metrics
 from serving.desk import Desk
 from serving.engine import UPLOAD, Engine
 from serving.errors import Refused
-from serving.schemas import Scorecard, Strict, Word
+from serving.schemas import MAX_TAKES, Scorecard, Strict, Word
 from serving.scores import ScoreSent
 
 MAX_LIKES, MAX_FOUND = 10_000, 100
@@ -25,6 +25,7 @@ Opaque = Annotated[
 ]  # no @: an id, never an address
 Id = Annotated[str, StringConstraints(min_length=1, max_length=300)]
 SPARE = 3  # times as many pieces are written as are asked for; the recommender picks
+COMPOSED_BARS = 16
 
 
 class FilterValues(Strict):
@@ -88,6 +89,9 @@ class RecommendRequest(Strict):
     with_midi: bool = False
     compose: bool = Field(False, description="also pieces that the model writes for this taste")
     takes: int = Field(2, ge=1, le=4, description="pieces to write")
+
+    def cells(self) -> int:
+        return COMPOSED_BARS * min(SPARE * self.takes, MAX_TAKES) if self.compose else 0
 
 
 class ItemAnswer(Strict):
@@ -235,7 +239,7 @@ def compose_for(
     offered = engine.bundle.controls
     asked["controls"] = {name: value for name, value in asked.get("controls", {}).items() if name in offered}
     written, judged = engine.compose(
-        Composition(**asked, bars=16, seed=seed, n=min(SPARE * takes, 8)), revise=False
+        Composition(**asked, bars=COMPOSED_BARS, seed=seed, n=min(SPARE * takes, MAX_TAKES)), revise=False
     )
     worth = finder.worth(taste, [take.score for take in written])
     best = sorted(range(len(written)), key=lambda i: -worth[i])[:takes]

@@ -1,64 +1,47 @@
-"""Plain ASGI middleware: known paths only, bounded JSON bodies checked against the schemas, one shape of
-error, request counts.
+"""Plain ASGI middleware: known hosts, keys and paths only, bounded JSON bodies checked against the schemas,
+each request under an id; an answer goes out at once, bar by bar, or as a job.
 
 It stands before BentoML, so nothing a client sends can make a 5xx or a new metric label there.
 """
 
 import asyncio
 import json
-import time
+import math
 import uuid
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
 from pydantic import BaseModel, ValidationError
 
-from monitoring import metrics
-from serving.cancelling import begin
-from serving.errors import CODES, error_body, reshape
+from serving.asgi import App, Headers, Message, Receive, Scope, Send, answer, refuse
+from serving.endings import Endings
 from serving.front_page import front_page
+from serving.in_flight import InFlight, begin, end
+from serving.jobs import EndAnswer, Job, JobAnswer, Jobs, TooManyJobs
+from serving.keys import ANYBODY, Key, KeyFile, KeysError
+from serving.limits import Limits
 from serving.openapi import document
-from serving.routes import PAGES, ROUTES, WATCHED
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+from serving.routes import PAGES, ROUTES, WATCHED, Route, route_of
+from serving.schemas import Costly
+from serving.streaming import MEDIA, EventStream
 
 MAX_BODY = 3_000_000
 MOST_KEYS = 4_096  # keys of all objects of a body; the largest request that is allowed has about 2,000
 BODY_S, ANSWER_S = 15.0, 60.0  # to send a whole body, to answer it
 AT_ONCE = 64  # requests at work in a worker; the next are told to come again
-REQUEST_ID = (
-    b"ostinato-request-id"  # set here for the service; what a client sends under this name is dropped
-)
+HEALTH = ("/livez", "/readyz", "/healthz")  # asked without a key
 
 
-async def _answer(
-    send: Send,
-    status: int,
-    body: bytes,
-    extra: list[tuple[bytes, bytes]] | None = None,
-    content_type: str = "application/json",
-) -> None:
-    headers = [
-        (b"content-type", content_type.encode()),
-        (b"content-length", str(len(body)).encode()),
-        *(extra or []),
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+class _Refusal(Exception):
+    """A request that goes no further."""
 
-
-async def _refuse(
-    send: Send, status: int, message: str, field: str = "", allow: str = "", retry_after: int = 0
-) -> None:
-    extra = [(b"allow", allow.encode())] if allow else []
-    extra += [(b"retry-after", str(retry_after).encode())] if retry_after else []
-    await _answer(send, status, json.dumps(error_body(CODES[status], message, field)).encode(), extra)
+    def __init__(
+        self, status: int, message: str, field: str = "", allow: str = "", retry_after: float = 0.0
+    ) -> None:
+        super().__init__(message)
+        self.status, self.message, self.field, self.allow = status, message, field, allow
+        self.retry_after = math.ceil(retry_after)
 
 
 def _no_constant(name: str) -> None:
@@ -79,86 +62,159 @@ class _Counted:
 
 
 class CheckRequests:
-    """Refuse unknown hosts, paths and methods, bodies too slow, too large, not JSON, or not of the schema,
-    and more requests than can be at work, before BentoML sees them. hosts: that may be asked for; () any."""
+    """Refuse unknown hosts, keys, paths and methods, bodies too slow, too large, not JSON, or not of the
+    schema, and more requests than can be at work, before BentoML sees them. hosts: that may be asked for; ()
+    any. keys: None where everybody may ask everything. folder: that all workers share, for jobs and for
+    requests that are to end."""
 
     def __init__(
         self,
         app: App,
         model: str = "",
         hosts: Collection[str] = (),
+        keys: KeyFile | None = None,
+        folder: Path | None = None,
         body_s: float = BODY_S,
         answer_s: float = ANSWER_S,
         at_once: int = AT_ONCE,
     ) -> None:
-        self.app, self._page, self._hosts = app, front_page(model), hosts
+        folder = folder or Path(".ostinato/log")
+        self.app, self._page, self._hosts, self._keys = app, front_page(model), hosts, keys
         self._document = json.dumps(document(model)).encode()
         self._body_s, self._answer_s, self._at_once, self._at_work = body_s, answer_s, at_once, 0
+        self._limits, self._jobs, self._endings = Limits(), Jobs(folder / "jobs"), Endings(folder / "ending")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] == "OPTIONS":
             return await self.app(scope, receive, send)
+        try:
+            route, name, key = self._allowed(scope)
+            if route is None:
+                return await self._page_of(scope, receive, send)
+            if route.ours:
+                return await self._about(route, name, key, send)
+            if route.body is None:  # BentoML serves every api by POST; reading is a GET
+                self._take(key, 0)
+                return await self.app(*_posted(scope, b"{}", receive), send)
+            body, asked = await self._body(scope, receive, route.body)
+            if self._at_work >= self._at_once:
+                told = f"{self._at_work} requests are at work already: try again in a second"
+                raise _Refusal(429, told, retry_after=1)
+            self._take(key, asked.cells() if isinstance(asked, Costly) else 0)
+            if _wants(scope, b"prefer", "respond-async"):
+                return await self._later(route, key, body, send)
+        except _Refusal as refusal:
+            r = refusal
+            return await refuse(send, r.status, r.message, r.field, r.allow, r.retry_after)
+        self._at_work += 1
+        self._limits.begin(key)
+        try:
+            await self._serve(route, key, scope, body, receive, send)
+        finally:
+            self._at_work -= 1
+            self._limits.end(key)
+
+    def _allowed(self, scope: Scope) -> tuple[Route | None, str, Key]:
+        """The route that is asked for, None for a page; the id in its path; and the key. Raises _Refusal."""
         path, method, headers = scope["path"], scope["method"], dict(scope["headers"])
         if self._hosts and _host(headers.get(b"host", b"")) not in self._hosts:
-            return await _refuse(
-                send, 403, f"this service answers to {', '.join(self._hosts)} alone (OSTINATO_HOSTS)"
-            )
-        route = ROUTES.get(path)
-        if route is None and path not in PAGES and path not in WATCHED:
-            return await _refuse(send, 404, f"no such path; there are {', '.join(ROUTES)}")
+            raise _Refusal(403, f"this service answers to {', '.join(self._hosts)} alone (OSTINATO_HOSTS)")
+        route, name = route_of(path)
+        page = path in PAGES or path in WATCHED
+        key = ANYBODY if path in HEALTH else self._key(headers)
+        if route is None and not page:
+            raise _Refusal(404, f"no such path; there are {', '.join(ROUTES)}")
+        needed = route.scope if route else "admin" if path == "/metrics" else "read"
+        if needed not in key.scopes:
+            raise _Refusal(403, f"this key may {', '.join(key.scopes)}; {path} needs one that may {needed}")
         wanted = route.method if route else "GET"
         if method != wanted and not (wanted == "GET" and method == "HEAD"):
-            return await _refuse(send, 405, f"use {wanted} {path}", allow=wanted)
-        if path == "/":
-            return await _answer(send, 200, self._page, content_type="text/html; charset=utf-8")
-        if path == "/docs.json":
-            return await _answer(send, 200, self._document)
-        if route is None:
-            return await self.app(scope, receive, send)
-        if route.body is None:  # BentoML serves every api by POST; reading is a GET
-            empty = [(b"content-type", b"application/json"), (b"content-length", b"2")]
-            return await self.app({**scope, "method": "POST", "headers": empty}, _once(b"{}", receive), send)
-        schema = route.body
-        if headers.get(b"content-type", b"").split(b";")[0].strip().lower() != b"application/json":
-            return await _refuse(send, 415, "send the request as JSON with content-type: application/json")
+            raise _Refusal(405, f"use {wanted} {path}", allow=wanted)
+        return route, name, key
+
+    def _key(self, headers: dict[bytes, bytes]) -> Key:
+        if self._keys is None:
+            return ANYBODY
+        kind, _, text = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+        try:
+            key = self._keys.of(text.strip()) if kind.lower() == "bearer" else None
+        except KeysError as error:
+            raise _Refusal(503, str(error), retry_after=10) from error
+        if key is None:
+            raise _Refusal(401, "send a key that is valid: `Authorization: Bearer ost_...`")
+        return key
+
+    def _take(self, key: Key, cells: int) -> None:
+        why, wait = self._limits.refused(key, cells)
+        if why:
+            raise _Refusal(429, f"{why}: try again in {math.ceil(wait)} s", retry_after=wait)
+
+    async def _page_of(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/":
+            return await answer(send, 200, self._page, content_type="text/html; charset=utf-8")
+        if scope["path"] == "/docs.json":
+            return await answer(send, 200, self._document)
+        await self.app(scope, receive, send)
+
+    async def _about(self, route: Route, name: str, key: Key, send: Send) -> None:
+        """Requests and jobs, by id."""
+        if route.method == "DELETE":
+            if not self._jobs.end(name, key.id) and not await self._endings.end(name, key.id):
+                raise _Refusal(404, "no such request is at work: it was answered, or never there")
+            done = EndAnswer(request_id=name, ended=True)
+            return await answer(send, 200, done.model_dump_json().encode())
+        job = self._jobs.of(name, key.id)
+        if job is None:
+            raise _Refusal(404, "no such job: it was never there, or was answered more than a day ago")
+        told = JobAnswer.model_validate(job, from_attributes=True)
+        await answer(send, 200, told.model_dump_json().encode())
+
+    async def _body(self, scope: Scope, receive: Receive, schema: type[BaseModel]) -> tuple[bytes, BaseModel]:
+        """What is sent, whole, and as the schema has it. Raises _Refusal."""
+        media = dict(scope["headers"]).get(b"content-type", b"").split(b";")[0].strip().lower()
+        if media != b"application/json":
+            raise _Refusal(415, "send the request as JSON with content-type: application/json")
         try:
             async with asyncio.timeout(self._body_s):
                 body = await _read(receive)
         except TimeoutError:
-            return await _refuse(send, 408, f"the body did not arrive within {self._body_s:g} s")
+            raise _Refusal(408, f"the body did not arrive within {self._body_s:g} s") from None
         if body is None:
-            return await _refuse(
-                send, 413, f"the body is larger than {MAX_BODY} bytes; a score may have 2 MB"
-            )
+            raise _Refusal(413, f"the body is larger than {MAX_BODY} bytes; a score may have 2 MB")
         try:
             value = json.loads(body, parse_constant=_no_constant, object_pairs_hook=_Counted())
-            schema.model_validate(value)
+            return body, schema.model_validate(value)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            field = ".".join(str(part) for part in problem["loc"])
+            raise _Refusal(422, _explain(problem, schema), field) from error
         except (ValueError, RecursionError) as error:
-            if isinstance(error, ValidationError):
-                problem = error.errors()[0]
-                field = ".".join(str(part) for part in problem["loc"])
-                return await _refuse(send, 422, _explain(problem, schema), field)
-            return await _refuse(send, 400, "the body is not JSON: " + str(error)[:200])
-        if self._at_work >= self._at_once:
-            told = f"{self._at_work} requests are at work already: try again in a second"
-            return await _refuse(send, 429, told, retry_after=1)
-        self._at_work += 1
-        try:
-            await self._watched(scope, body, receive, send)
-        finally:
-            self._at_work -= 1
+            raise _Refusal(400, "the body is not JSON: " + str(error)[:200]) from error
 
-    async def _watched(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
-        """Serve a request under an id, and end its work if the client goes away."""
-        request_id = uuid.uuid4().hex
-        scope = {
-            **scope,
-            "headers": [
-                *((k, v) for k, v in scope["headers"] if k != REQUEST_ID),
-                (REQUEST_ID, request_id.encode()),
-            ],
-        }
-        gone, cancelling = asyncio.Event(), begin()
+    async def _later(self, route: Route, key: Key, body: bytes, send: Send) -> None:
+        """Keep a request as a job."""
+        if not route.writes:
+            raise _Refusal(422, f"{route.path} answers at once: leave `Prefer: respond-async` out")
+        job = Job(uuid.uuid4().hex, key.id, route.path, json.loads(body))
+        try:
+            self._jobs.add(job)
+        except TooManyJobs as error:
+            raise _Refusal(429, str(error), retry_after=60) from error
+        except OSError as error:
+            raise _Refusal(503, "the job cannot be kept (is the disk full?)", retry_after=60) from error
+        where: Headers = [(b"location", f"/v1/jobs/{job.id}".encode())]
+        where += [(b"preference-applied", b"respond-async"), (b"retry-after", b"1")]
+        told = JobAnswer.model_validate(job, from_attributes=True)
+        await answer(send, 202, told.model_dump_json().encode(), where)
+
+    async def _serve(
+        self, route: Route, key: Key, scope: Scope, body: bytes, receive: Receive, send: Send
+    ) -> None:
+        """Answer a request under an id, at once or as it is written, and end its work if the client goes
+        away."""
+        request_id, gone = uuid.uuid4().hex, asyncio.Event()
+        stream = EventStream(send, scope) if route.writes and _wants(scope, b"accept", MEDIA) else None
+        flight = begin(InFlight(request_id, key.id, stream.tell if stream else None))
 
         async def heard() -> Message:
             await gone.wait()
@@ -167,9 +223,25 @@ class CheckRequests:
         async def watch() -> None:
             while (await receive())["type"] != "http.disconnect":
                 pass
-            cancelling.cancel()
+            flight.cancel()
             gone.set()
 
+        watcher = asyncio.create_task(watch())
+        try:
+            if stream:
+                scope = {**scope, "headers": [h for h in scope["headers"] if h[0] != b"accept"]}
+                work = self._in_time(flight, scope, body, heard, stream)
+                await stream.run(work, {"request_id": request_id})
+            else:
+                await self._in_time(flight, scope, body, heard, _under(request_id, send))
+        finally:
+            watcher.cancel()
+            end(flight)
+
+    async def _in_time(
+        self, flight: InFlight, scope: Scope, body: bytes, receive: Receive, send: Send
+    ) -> None:
+        """Have BentoML answer, or say that it took too long."""
         started = False
 
         async def note(message: Message) -> None:
@@ -177,17 +249,38 @@ class CheckRequests:
             started = True
             await send(message)
 
-        watcher = asyncio.create_task(watch())
         try:
             async with asyncio.timeout(self._answer_s):
-                await self.app(scope, _once(body, heard), note)
+                await self.app(scope, _once(body, receive), note)
         except TimeoutError:
-            cancelling.cancel()
+            flight.cancel()
             if not started:
-                told = f"not answered within {self._answer_s:g} s: ask for less"
-                await _refuse(send, 504, told, retry_after=5)
-        finally:
-            watcher.cancel()
+                told = f"not answered within {self._answer_s:g} s: ask for less, or for a job (docs/api.md)"
+                await refuse(send, 504, told, retry_after=5)
+
+
+def _wants(scope: Scope, header: bytes, value: str) -> bool:
+    """Whether a header lists a value."""
+    listed = [v.decode("latin-1") for k, v in scope["headers"] if k == header]
+    return any(part.split(";")[0].strip().lower() == value for v in listed for part in v.split(","))
+
+
+def _posted(scope: Scope, body: bytes, receive: Receive) -> tuple[Scope, Receive]:
+    """The same request as a POST of JSON."""
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    return {**scope, "method": "POST", "headers": headers}, _once(body, receive)
+
+
+def _under(request_id: str, send: Send) -> Send:
+    """The answer tells under which id it was served."""
+
+    async def named(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            told = (b"x-request-id", request_id.encode())
+            message = {**message, "headers": [*message.get("headers", []), told]}
+        await send(message)
+
+    return named
 
 
 def _host(header: bytes) -> str:
@@ -229,79 +322,3 @@ async def _read(receive: Receive) -> bytes | None:
         parts.append(message.get("body", b""))
         if not message.get("more_body"):
             return b"".join(parts)
-
-
-class ServeMetrics:
-    """GET /metrics over all workers. BentoML's own metrics are off: they make a new series of every unknown
-    URL."""
-
-    def __init__(self, app: App) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] != "/metrics" or scope["method"] != "GET":
-            return await self.app(scope, receive, send)
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # reads PROMETHEUS_MULTIPROC_DIR, which `bentoml serve` sets
-        await _answer(send, 200, generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
-
-
-class OneErrorShape:
-    """Every answer of status 400 and above leaves in the shape of serving/errors.py."""
-
-    def __init__(self, app: App) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self.app(scope, receive, send)
-        status, body = 0, b""
-        start: Message = {}
-
-        async def shape(message: Message) -> None:
-            nonlocal status, body, start
-            if message["type"] == "http.response.start":
-                status, start = message["status"], message
-                if status < 400:
-                    await send(message)
-            elif status < 400:
-                await send(message)
-            else:
-                body += message.get("body", b"")
-                if not message.get("more_body"):
-                    kept = [
-                        (k, v)
-                        for k, v in start.get("headers", [])
-                        if k.lower() in (b"allow", b"retry-after", b"x-request-id")
-                    ]
-                    await _answer(send, status, reshape(status, body), kept)
-
-        await self.app(scope, receive, shape)
-
-
-class CountRequests:
-    """Requests, seconds and requests in progress, by endpoint, status class and model."""
-
-    def __init__(self, app: App, model: str) -> None:
-        self.app, self.model = app, model
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope.get("path", "")
-        if scope["type"] != "http" or path in WATCHED:
-            return await self.app(scope, receive, send)
-        endpoint = ROUTES[path].name if path in ROUTES else "other"
-        begin, status = time.perf_counter(), 500
-
-        async def note(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        metrics.IN_PROGRESS.labels(endpoint).inc()
-        try:
-            await self.app(scope, receive, note)
-        finally:
-            metrics.IN_PROGRESS.labels(endpoint).dec()
-            metrics.REQUESTS.labels(endpoint, f"{status // 100}xx", self.model).inc()
-            metrics.SECONDS.labels(endpoint, self.model).observe(time.perf_counter() - begin)

@@ -50,6 +50,9 @@ class PairRequest(ComposeRequest):
     """A prompt as for /v1/compose; `n` is not read. What is left out entirely is drawn from what the model
     knows."""
 
+    def cells(self) -> int:
+        return 2 * super().cells()
+
 
 class PairTake(Strict):
     id: str = Field(description="to be named in feedback")

@@ -1,7 +1,7 @@
 """Requests and answers of the service. Every number has bounds; NaN and infinity are refused; unknown fields
 are errors."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -19,6 +19,13 @@ CHORDS_NAMED = "of the answer, bar by bar, in the same writing (music/analysis/c
 
 class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+@runtime_checkable
+class Costly(Protocol):
+    """A request that is paid for in cells (bars times tracks) that the model writes."""
+
+    def cells(self) -> int: ...
 
 
 class ControlValues(Strict):

@@ -3,10 +3,13 @@ which `ostinato package` writes beside this file."""
 
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import bentoml
 import torch
+from pydantic import BaseModel
 
 from models.bundle import open_bundle
 from models.edit.edit import NAMES
@@ -19,8 +22,12 @@ from monitoring.wins import COMPARED
 from serving import about, compose, edit, feedback, find, pair, score
 from serving.desk import Desk
 from serving.drift_watch import DriftWatch
+from serving.endings import Endings
 from serving.engine import Engine
-from serving.middleware import ANSWER_S, REQUEST_ID, CheckRequests, CountRequests, OneErrorShape, ServeMetrics
+from serving.jobs import Jobs
+from serving.keys import KeyFile
+from serving.middleware import ANSWER_S, CheckRequests
+from serving.outermost import CountRequests, OneErrorShape, ServeMetrics
 from serving.pair import WinsAnswer
 from serving.scores import as_accepted
 
@@ -31,12 +38,20 @@ VERSION = (HERE / "model_version.txt").read_text().strip()  # its number in the 
 REQUIREMENTS = (HERE / "requirements.txt").read_text().split()
 
 
+WORK: dict[str, tuple[type[BaseModel], Callable[[Desk, Any], BaseModel]]] = {  # that can be done later
+    "/v1/compose": (compose.ComposeRequest, compose.compose),
+    "/v1/edit": (edit.EditRequest, edit.edit),
+    "/v1/pair": (pair.PairRequest, pair.pair),
+}
 LOOK_S = 5.0  # between looks at the decoding threads
 
 
 def told(name: str) -> Path | None:
     """A path that the environment names, if it does."""
     return Path(os.environ[name]) if os.environ.get(name) else None
+
+
+LOG = told("OSTINATO_LOG") or Path(".ostinato/log")
 
 
 @bentoml.service(
@@ -59,7 +74,7 @@ class Ostinato:
         bundle, rival = open_bundle(Path(self.pinned.path)), told("OSTINATO_RIVAL")
         engine = Engine(bundle)
         engine.warm_up()
-        log = EventLog(told("OSTINATO_LOG") or Path(".ostinato/log"))
+        log = EventLog(LOG)
         faiss_past = int(os.environ.get("OSTINATO_FAISS_PAST", "200000"))
         self._desk = Desk(
             model=MODEL,
@@ -82,7 +97,14 @@ class Ostinato:
             min_rows=int(os.environ.get("OSTINATO_DRIFT_MIN_ROWS", "50")),
         ).start(self._stop)
         threading.Thread(target=self._watch_engines, daemon=True).start()
+        Endings(LOG / "ending").watch(self._stop)
+        Jobs(LOG / "jobs").work(self._carry_out, self._stop)
         self._ready = True
+
+    def _carry_out(self, path: str, body: dict[str, Any]) -> BaseModel:
+        """A request that was kept as a job."""
+        schema, answer = WORK[path]
+        return answer(self._desk, schema.model_validate(body))
 
     def _count_from_nothing(self, licence: str) -> None:
         """Series that are at 0 from the start, so that an alert sees the first of each."""
@@ -123,10 +145,7 @@ class Ostinato:
     @bentoml.api(route="/v1/edit")
     def edit(self, request: edit.EditRequest, /, ctx: bentoml.Context) -> edit.EditAnswer:
         """Change a part of a score, and prove that nothing else changed."""
-        request_id = ctx.request.headers[REQUEST_ID.decode()]
-        return as_accepted(
-            ctx.request.headers, request, lambda asked: edit.edit(self._desk, asked, request_id)
-        )
+        return as_accepted(ctx.request.headers, request, lambda asked: edit.edit(self._desk, asked))
 
     @bentoml.api(route="/v1/score")
     def score(self, request: score.ScoreRequest, /) -> score.ScoreAnswer:
@@ -167,5 +186,13 @@ class Ostinato:
 Ostinato.add_asgi_middleware(OneErrorShape)  # type: ignore[attr-defined]  # the decorator made it a Service
 Ostinato.add_asgi_middleware(CountRequests, model=MODEL)  # type: ignore[attr-defined]
 HOSTS = tuple(filter(None, os.environ.get("OSTINATO_HOSTS", "").lower().split(",")))
-Ostinato.add_asgi_middleware(CheckRequests, model=MODEL, hosts=HOSTS)  # type: ignore[attr-defined]
+KEYS = told("OSTINATO_KEYS")
+if KEYS is None and os.environ.get("OSTINATO_OPEN") != "1":
+    raise RuntimeError(
+        "OSTINATO_KEYS names no file of keys: make one with `ostinato keys add`, or say OSTINATO_OPEN=1 to "
+        "let everybody who reaches the service ask everything"
+    )
+Ostinato.add_asgi_middleware(  # type: ignore[attr-defined]
+    CheckRequests, model=MODEL, hosts=HOSTS, keys=KeyFile(KEYS) if KEYS else None, folder=LOG
+)
 Ostinato.add_asgi_middleware(ServeMetrics)  # type: ignore[attr-defined]

@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
@@ -95,12 +95,18 @@ class Batcher:
         """Whether every thread is at work or waits for some; false once closed."""
         return all(thread.is_alive() for thread in self._threads)
 
-    def submit(self, work: Work[T], deadline_s: float | None = None) -> Ticket[T]:
-        """Queue a request. Raises ValueError (LockError, NotRepresentable) for what cannot be asked, Busy
-        where the queue is full."""
+    def submit(
+        self,
+        work: Work[T],
+        deadline_s: float | None = None,
+        heard: Callable[[Sequence[int]], None] | None = None,
+    ) -> Ticket[T]:
+        """Queue a request; `heard` as `Job` has it. Raises ValueError (LockError, NotRepresentable) for what
+        cannot be asked, Busy where the queue is full."""
         job = work.job(
             self._context, time.monotonic() + deadline_s if deadline_s is not None else float("inf")
         )
+        job.heard = heard
         if job.slots > self._slots:
             raise ValueError(f"guidance needs {job.slots} places at once, the engine has {self._slots}")
         future: Future[T] = Future()

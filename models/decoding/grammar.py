@@ -63,6 +63,9 @@ class Grammar:
         """Whether a token ends a note."""
         return self._kind_of[token] in ("Pitch", "PitchDrum")
 
+    def is_bar(self, token: int) -> bool:
+        return self._kind_of[token] == "Bar"
+
     def join(self, row: int, script: Script) -> None:
         """Start a sequence in a free row."""
         self._scripts[row] = script

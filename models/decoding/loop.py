@@ -103,6 +103,8 @@ class Job:
     free_prompt: Callable[[Sequence[int]], Prompt] | None = None
     deadline: float = float("inf")  # on time.monotonic()
     steered: bool = False
+    # told what is written so far whenever a bar has ended; quick, as all others wait
+    heard: Callable[[Sequence[int]], None] | None = None
     first_note_at: float = 0.0  # on time.monotonic(), set when it is written
     cancelled: bool = False
 
@@ -278,7 +280,10 @@ class Batch:
                 row.job.first_note_at = time.monotonic()
             more = [token, *self._settle(key)]
             row.written += more
-            if self._grammar.finished(key):
+            ended = self._grammar.finished(key)
+            if row.job.heard is not None and (ended or any(map(self._grammar.is_bar, more))):
+                row.job.heard(row.written)
+            if ended:
                 done.append((row.job, row.written))
                 self._leave(key)
             elif row.lengths + len(more) > self._decoder.context:

@@ -266,6 +266,7 @@ class Draft:
             first_bar=passage.first,
             chords=chord_line(tokenizer, passage.plan, chords, first) if chords.strip() else None,
             held=tuple(held),
+            tracks=tuple(passage.tracks),
         )
 
     def _held(self, mask: np.ndarray, starts: np.ndarray, t: int) -> np.ndarray:

@@ -134,7 +134,7 @@ class Region:
             at = [i for i, token in enumerate(written) if self._t.is_bar(token)]
             cells = [list(row) for row in self.grid.cells]
             for b, (start, stop) in enumerate(pairwise(at)):
-                cells[first + b] = list(self._split(written[start + 1 : stop]))
+                cells[first + b] = list(self.cells_of(written[start + 1 : stop]))
             grid = Grid(self.grid.bars, self.grid.programs, cells)
             partial = list(written[at[-1] :]) if at else []
             bar = first + max(len(at) - 1, 0)
@@ -166,7 +166,7 @@ class Region:
         )
         return told_of(told, labels)
 
-    def _split(self, tokens: Sequence[int]) -> list[np.ndarray]:
+    def cells_of(self, tokens: Sequence[int]) -> list[np.ndarray]:
         """Cells of one written bar, without Program and controls of cells."""
         low, high = self._t.first_id["Program"], self._t.first_id["Program"] + self._t.block_size["Program"]
         cells: list[list[int]] = []
@@ -186,7 +186,7 @@ class Region:
         if len(bars) - 1 != last - first or written[-1] != self._t.eos_id:
             raise ContractBroken(f"{len(bars) - 1} bars were written, {last - first} asked")
         for b in range(first, last):
-            for k, cell in enumerate(self._split(written[bars[b - first] + 1 : bars[b - first + 1]])):
+            for k, cell in enumerate(self.cells_of(written[bars[b - first] + 1 : bars[b - first + 1]])):
                 if request.missing[b, k]:
                     notes[k].append(
                         self._t.cell_notes(

@@ -28,7 +28,8 @@ class FillRequest:
     each bar its letter, bars since its section began, bars to its end and the bar it comes back from, int
     (bars, 4), -1: none. copied: bars that come back note for note. held: of each track notes (n, 3) inside
     the region that stay. steered: the music is moved towards what is asked as it is written
-    (models/decoding/steering.py); without it the network's own probabilities are drawn from.
+    (models/decoding/steering.py); without it the network's own probabilities are drawn from. tracks: numbers
+    in the piece of the plan's tracks, where they are not the same.
     """
 
     plan: Plan
@@ -48,6 +49,7 @@ class FillRequest:
     copied: tuple[int, ...] = ()
     held: tuple[np.ndarray, ...] = ()
     steered: bool = True
+    tracks: tuple[int, ...] = ()
 
     @property
     def bars(self) -> tuple[int, int]:

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.cancelling import watched
 from serving.compose import ComposeRequest
 from serving.errors import reshape
-from serving.middleware import MAX_BODY, CheckRequests, CountRequests, OneErrorShape
+from serving.in_flight import current
+from serving.middleware import MAX_BODY, CheckRequests
+from serving.outermost import CountRequests, OneErrorShape
 from serving.routes import PAGES, ROUTES, WATCHED
 from tests.conftest import ROOT
 
@@ -195,7 +196,7 @@ def test_an_answer_that_does_not_come_is_a_504_in_our_shape_and_its_work_is_canc
             ended.append(True)
 
     async def endless(scope: Any, receive: Any, send: Any) -> None:
-        await asyncio.to_thread(watched, Ticket())  # as BentoML does, work is on a thread
+        await asyncio.to_thread(current().add, Ticket())  # as BentoML does, work is on a thread
         await asyncio.sleep(60)
 
     sent = served_by(endless, whole(), answer_s=0.1)
