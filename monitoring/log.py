@@ -9,6 +9,7 @@ personal is in a row: no address, no header, no text of a score.
 import fcntl
 import json
 import os
+import secrets
 import shutil
 import stat
 import threading
@@ -40,6 +41,7 @@ class Row:
     nats_per_note: float | None = None
     descriptors: dict[str, float] = field(default_factory=dict)
     body: dict[str, Any] = field(default_factory=dict)
+    owner: str = ""  # id of the key that asked; "" where the service asks for none
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     time: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="milliseconds"))
     version: int = VERSION
@@ -89,6 +91,17 @@ class EventLog:
             yield
         finally:
             os.close(descriptor)
+
+    def secret(self) -> bytes:
+        """32 random bytes that are the same for all who share the folder."""
+        path = self.folder / ".secret"
+        with self.alone():
+            if not path.exists():
+                temporary = path.with_suffix(".part")
+                temporary.touch(0o600)
+                temporary.write_bytes(secrets.token_bytes(32))
+                temporary.replace(path)
+            return path.read_bytes()
 
     def rows(self, since: str = "") -> Iterator[Row]:
         """Whole rows in order of time, from the ISO time `since` on; broken lines are passed over (see

@@ -1,13 +1,14 @@
 """What every endpoint works with and does alike: the row of a request, those of its answer or failure,
 seeds."""
 
+import hmac
 import logging
 import random
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import bentoml
@@ -18,7 +19,7 @@ from models.judge.scorecard import Judged
 from monitoring import metrics
 from monitoring.log import EventLog, Row
 from serving.engine import Engine
-from serving.errors import Gone
+from serving.errors import Gone, Refused
 from serving.in_flight import current
 
 logger = logging.getLogger("ostinato")
@@ -82,11 +83,29 @@ class Desk:
     rival: Engine | None
     finder: Finder
     log: EventLog
+    secret: bytes  # of the log: what is blind stays so to who knows the seed
 
     @staticmethod
     def seed_of(asked: int | None, room: int) -> int:
         """The seed asked, or one drawn so that `room` seeds after it are seeds too."""
         return asked if asked is not None else random.SystemRandom().randrange(2**31 - room)
+
+    def hidden_seed(self, seed: int, room: int) -> int:
+        """A seed that follows from another, but not for who does not know the secret."""
+        digest = hmac.digest(self.secret, str(seed).encode(), "sha256")
+        return int.from_bytes(digest[:8], "big") % (2**31 - room)
+
+    def answer_of(self, answer_id: str) -> Row | None:
+        """The answer of an id in the log, if it was given to who asks now."""
+        row = self.log.answer(answer_id)
+        return row if row is not None and row.owner == current().owner else None
+
+    def check_owned(self, ids: Iterable[str], field: str) -> None:
+        """Raises Refused for an id that is an answer to somebody else; one of the catalogue, or of nothing,
+        is not looked at."""
+        for name in ids if current().owner else ():
+            if name not in self.finder.catalogue.row_of and self.answer_of(name) is None:
+                raise Refused(f"no item or answer {name!r}: it was never there, or was removed", field)
 
     @contextmanager
     def exchange(self, endpoint: str, body: dict[str, Any], seed: int = 0) -> Iterator[Exchange]:
@@ -107,9 +126,9 @@ class Desk:
         )
 
     def append(self, *rows: Row) -> None:
-        """Write rows to the log. Raises ServiceUnavailable where that fails."""
+        """Write rows to the log, as of who asks. Raises ServiceUnavailable where that fails."""
         try:
-            self.log.append(*rows)
+            self.log.append(*(replace(row, owner=current().owner) for row in rows))
         except OSError:
             metrics.LOG_ERRORS.inc()
             logger.exception("a row could not be written to the log")

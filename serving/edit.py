@@ -10,7 +10,6 @@ from models.edit.by_rule import RULES
 from models.edit.edit import NAMES, Answer, unknown_option
 from models.fill.request import ContractBroken
 from monitoring import metrics
-from monitoring.log import EventLog
 from music.analysis.chords import lead_sheet
 from music.reading.files import Reading
 from music.reading.midi_events import parse, to_bytes, without_text
@@ -187,9 +186,9 @@ class EditAnswer(BaseModel):
         return self.alternatives
 
 
-def stored_score(log: EventLog, answer_id: str) -> ScoreSent:
+def stored_score(desk: Desk, answer_id: str) -> ScoreSent:
     """The score of an earlier answer. Raises Refused where the log has none of that id."""
-    row = log.answer(answer_id)
+    row = desk.answer_of(answer_id)
     if row is None or "midi" not in row.body:
         raise Refused(
             f"no answer {answer_id!r} with a score is in the log: send the score itself as midi", "parent"
@@ -266,7 +265,7 @@ def edit(desk: Desk, request: EditRequest) -> EditAnswer:
     body = {**request.model_dump(exclude={"midi", "score"}, exclude_unset=True), **request.told()}
     try:
         with desk.exchange("edit", body, seed) as exchange:
-            given = stored_score(desk.log, request.parent) if request.parent else request
+            given = stored_score(desk, request.parent) if request.parent else request
             reading = given.reading(EDITED)
             done = carry_out(desk.engine, request, reading, seed)
             answer = edit_answer(request, reading, exchange.request_id, model, seed, done)

@@ -5,14 +5,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from models.find.finder import Finder
 from models.find.interactions import RATINGS
 from monitoring import metrics
-from monitoring.log import EventLog, Row
+from monitoring.log import Row
 from monitoring.wins import COMPARED
 from serving.desk import Desk
 from serving.errors import Refused
 from serving.find import Id, Opaque
+from serving.in_flight import current
 from serving.schemas import Strict
 
 
@@ -48,11 +48,11 @@ class FeedbackAnswer(Strict):
     stored: bool = Field(description="False where an event with this key was there already")
 
 
-def check_item(finder: Finder, log: EventLog, request: FeedbackRequest) -> None:
+def check_item(desk: Desk, request: FeedbackRequest) -> None:
     """Raises Refused for feedback on what is neither an item nor an answer, and for a comparison of what was
     not offered as a pair."""
     if request.event in COMPARED:
-        both = [log.answer(name) for name in (request.item, request.over)]
+        both = [desk.answer_of(name) for name in (request.item, request.over)]
         for name, row, field in zip((request.item, request.over), both, ("item", "over"), strict=True):
             if row is None:
                 raise Refused(
@@ -68,23 +68,22 @@ def check_item(finder: Finder, log: EventLog, request: FeedbackRequest) -> None:
                 "over",
             )
         return
-    finder.refresh()
-    if finder.unknown([request.item]):
+    desk.finder.refresh()
+    desk.check_owned([request.item], "item")
+    if desk.finder.unknown([request.item]):
         raise Refused(f"no item or answer {request.item!r}: it was never there, or was removed", "item")
 
 
 def feedback(desk: Desk, request: FeedbackRequest) -> FeedbackAnswer:
     """Store one event of a listener; it is on disk before this answers."""
     request_id = uuid.uuid4().hex
-    check_item(desk.finder, desk.log, request)
+    check_item(desk, request)
+    user = current().listener(request.user)
     with desk.log.alone():  # so that two of one key cannot both be the first, in whichever workers
-        listener = desk.finder.listeners.of(request.user)
+        listener = desk.finder.listeners.of(user)
         stored = not (request.key and listener is not None and request.key in listener.keys)
         if stored:
-            desk.append(
-                Row(
-                    "feedback", "feedback", request_id, desk.model, body=request.model_dump(exclude_none=True)
-                )
-            )
+            body = {**request.model_dump(exclude_none=True), "user": user}
+            desk.append(Row("feedback", "feedback", request_id, desk.model, body=body))
     metrics.FEEDBACK.labels(request.event if stored else "duplicate", desk.model).inc()
     return FeedbackAnswer(request_id=request_id, model=desk.model, stored=stored)

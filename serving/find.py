@@ -16,6 +16,7 @@ from monitoring import metrics
 from serving.desk import Desk
 from serving.engine import UPLOAD, Engine
 from serving.errors import Refused
+from serving.in_flight import current
 from serving.schemas import MAX_TAKES, Scorecard, Strict, Word
 from serving.scores import ScoreSent
 
@@ -284,6 +285,7 @@ def similar(desk: Desk, request: SimilarRequest) -> SimilarAnswer:
     """Pieces of the catalogue that are like a score or an item, and why."""
     body = {**request.model_dump(exclude={"midi", "score"}), **request.told()}
     with desk.exchange("similar", body) as exchange:
+        desk.check_owned([request.id] if request.id else (), "id")
         found, searched = like(desk.finder, request)
         told = [{"id": hit.item.id, "likeness": hit.likeness} for hit in found]
         exchange.answer({"found": told, "searched": searched})
@@ -292,8 +294,11 @@ def similar(desk: Desk, request: SimilarRequest) -> SimilarAnswer:
 
 def recommend(desk: Desk, request: RecommendRequest) -> RecommendAnswer:
     """Pieces for a taste, which part of the recommender spoke, and (compose) pieces written for it."""
+    request = request.model_copy(update={"user": current().listener(request.user or "") or None})
     seed, user = request.seed, {"user": request.user} if request.user else {}
     with desk.exchange("recommend", request.model_dump(), seed) as exchange:
+        desk.check_owned(request.likes, "likes")
+        desk.check_owned(request.dislikes, "dislikes")
         found, taste, warnings = for_taste(desk.finder, request)
         composed = (
             compose_for(desk.engine, desk.finder, taste, request.takes, seed, exchange.request_id)

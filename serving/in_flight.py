@@ -34,6 +34,10 @@ class InFlight:
             if self._gone:
                 ticket.cancel()
 
+    def listener(self, user: str) -> str:
+        """A user id as it is kept: those of one key are no others'."""
+        return f"{self.owner}/{user}" if self.owner and user else user
+
     def hearing(self, region: Region, tokenizer: CellTokenizer) -> Callable[[Sequence[int]], None] | None:
         """What tells the bars of a region, the next of this request, as they are written; None where nobody
         listens."""

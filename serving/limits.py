@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from serving.keys import Key
+from monitoring.keys import Key
 
 
 @dataclass

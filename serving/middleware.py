@@ -14,12 +14,12 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from monitoring.keys import ANYBODY, Key, KeyFile, KeysError
 from serving.asgi import App, Headers, Message, Receive, Scope, Send, answer, refuse
 from serving.endings import Endings
 from serving.front_page import front_page
 from serving.in_flight import InFlight, begin, end
 from serving.jobs import EndAnswer, Job, JobAnswer, Jobs, TooManyJobs
-from serving.keys import ANYBODY, Key, KeyFile, KeysError
 from serving.limits import Limits
 from serving.openapi import document
 from serving.routes import PAGES, ROUTES, WATCHED, Route, route_of

@@ -8,11 +8,28 @@ from pydantic import BaseModel, Field
 from pydantic.json_schema import models_json_schema
 
 from serving.errors import CODES
+from serving.jobs import JobAnswer
 from serving.routes import PAGES, ROUTES, WATCHED, Route
 from serving.scores import SERVED
+from serving.streaming import MEDIA
 
-ANY, WRITTEN = (403, 405, 500), (503, 504)  # of every path; of those that log what they answer
-SENT = (400, 408, 413, 415, 422, 429)  # of those that a body is sent to
+ANY, ASKED = (401, 403, 404, 405, 429, 500, 503), (504,)  # of every path; of those that BentoML answers
+SENT = (400, 408, 413, 415, 422)  # of those that a body is sent to
+STREAMED = "events: begin, a bar for each as it is written, then done (the answer) or error"
+ACCEPTED: dict[str, Any] = {"name": "Accept", "in": "header", "required": False}
+PREFERRED: dict[str, Any] = {
+    "name": "Prefer",
+    "in": "header",
+    "required": False,
+    "description": "respond-async: keep it as a job",
+    "schema": {"type": "string", "enum": ["respond-async"]},
+}
+BY_ID: dict[str, Any] = {
+    "name": "id",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+}
 AGAIN = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
 
 
@@ -50,7 +67,11 @@ def document(version: str) -> dict[str, Any]:
         "servers": [{"url": "/"}],
         "paths": {path: {route.method.lower(): _operation(route, named)} for path, route in ROUTES.items()}
         | {path: {"get": _page(path, does)} for path, does in (PAGES | WATCHED).items()},
-        "components": {"schemas": schemas["$defs"]},
+        "components": {
+            "schemas": schemas["$defs"],
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{"key": []}, {}],  # {}: a service that asks for no keys
     }
 
 
@@ -58,14 +79,30 @@ def _operation(route: Route, named: dict[str, Any]) -> dict[str, Any]:
     content: dict[str, Any] = {"application/json": {"schema": named[route.answer.__name__]}}
     if route.gives_files:
         content |= {media: {"schema": {"type": "string", "format": "binary"}} for media in SERVED}
+    if route.writes:
+        content[MEDIA] = {"schema": {"type": "string", "description": STREAMED}}
+    parameters = [dict(ACCEPTED, schema={"type": "string", "enum": list(content)})] if route.writes else []
+    if route.writes:
+        parameters.append(PREFERRED)
+    if route.ours:
+        parameters.append(BY_ID)
+    later = {
+        "202": {
+            "description": "kept as a job",
+            "headers": {"Location": {"schema": {"type": "string"}}},
+            "content": {"application/json": {"schema": named[JobAnswer.__name__]}},
+        }
+    }
     found: dict[str, Any] = {
         "operationId": route.name,
         "summary": route.does,
+        **({"parameters": parameters} if parameters else {}),
         "responses": {
             "200": {"description": "done", "content": content},
+            **(later if route.writes else {}),
             **{
                 str(status): _error(status, named)
-                for status in sorted({*ANY, *(SENT if route.body else ()), *WRITTEN})
+                for status in sorted({*ANY, *(SENT if route.body else ()), *(() if route.ours else ASKED)})
             },
         },
     }

@@ -157,7 +157,8 @@ def pair(desk: Desk, request: PairRequest) -> PairAnswer:
     seed = desk.seed_of(request.seed, MAX_TAKES)
     asked = prompt_of(desk.engine, request, seed)
     with desk.exchange("pair", asked.model_dump(), seed) as exchange:
-        shown = two_takes(desk.engine, desk.rival, asked, seed, exchange.request_id)
+        hidden = desk.hidden_seed(seed, MAX_TAKES)  # /v1/compose would tell whose take is whose
+        shown = two_takes(desk.engine, desk.rival, asked, hidden, exchange.request_id)
         answer = pair_answer(shown, asked, desk.model, seed, exchange.request_id)
         for each, take in zip(shown, answer.takes, strict=True):
             metrics.TAKES.labels("true", desk.model).inc(each.model == desk.model)

@@ -7,13 +7,13 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from monitoring.keys import Scope
 from serving.about import ModelAnswer
 from serving.compose import ComposeAnswer, ComposeRequest
 from serving.edit import EditAnswer, EditRequest
 from serving.feedback import FeedbackAnswer, FeedbackRequest
 from serving.find import RecommendAnswer, RecommendRequest, SimilarAnswer, SimilarRequest
 from serving.jobs import EndAnswer, JobAnswer
-from serving.keys import Scope
 from serving.pair import PairAnswer, PairRequest, WinsAnswer
 from serving.score import ScoreAnswer, ScoreRequest
 

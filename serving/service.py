@@ -17,6 +17,7 @@ from models.find.finder import Finder
 from models.find.interactions import EVENTS
 from models.find.recommender import PARTS
 from monitoring import metrics
+from monitoring.keys import KeyFile
 from monitoring.log import EventLog
 from monitoring.wins import COMPARED
 from serving import about, compose, edit, feedback, find, pair, score
@@ -25,7 +26,6 @@ from serving.drift_watch import DriftWatch
 from serving.endings import Endings
 from serving.engine import Engine
 from serving.jobs import Jobs
-from serving.keys import KeyFile
 from serving.middleware import ANSWER_S, CheckRequests
 from serving.outermost import CountRequests, OneErrorShape, ServeMetrics
 from serving.pair import WinsAnswer
@@ -84,6 +84,7 @@ class Ostinato:
             rival=Engine(open_bundle(rival)) if rival else None,  # what /v1/pair sets against the champion
             finder=Finder(bundle, log, told("OSTINATO_CATALOGUE"), faiss_past),
             log=log,
+            secret=log.secret(),
         )
         self._count_from_nothing(bundle.lineage["licence"])
         self._stop = threading.Event()

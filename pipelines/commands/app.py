@@ -17,6 +17,7 @@ from pipelines.commands import (
     finetune,
     gc,
     improve,
+    keys,
     line,
     rate,
     registry,
@@ -74,6 +75,7 @@ for command in (
     app.command()(command)
 app.command("interactions")(feedback.import_interactions)
 app.add_typer(catalogue.catalogue, name="catalogue")
+app.add_typer(keys.keys, name="keys")
 
 if __name__ == "__main__":
     app()

@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
+from monitoring.keys import KeysError
 from pipelines.commands import catalogue
+from pipelines.commands.keys import key_file
 from pipelines.commands.registry import package_champion
 from pipelines.running.files import StageError, plain_errors
 from pipelines.running.params import load_params
@@ -20,6 +22,12 @@ def serve(
     port: Annotated[int, typer.Option(help="to listen on")] = 3000,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     workers: Annotated[int, typer.Option(help="processes that answer", min=1)] = 1,
+    open_to_all: Annotated[
+        bool,
+        typer.Option(
+            "--open", help="on an address that others reach: answer without keys, to anybody, anything"
+        ),
+    ] = False,
     rival: Annotated[
         str,
         typer.Option(
@@ -45,6 +53,7 @@ def serve(
                     f"cannot listen on {host}:{port} ({error.strerror}): end what uses the "
                     f"port, or choose another with --port"
                 ) from None
+        access = _access(host, open_to_all)
         version = known.champion()
         if version:
             check_licence(version.tags.get("licence", ""), load_params().package.licences_served)
@@ -60,6 +69,7 @@ def serve(
         environment.setdefault("OSTINATO_CATALOGUE", str(catalogue.folder()))
         environment.setdefault("OSTINATO_FAISS_PAST", str(load_params().recommend.faiss_past))
         environment["OSTINATO_WORKERS"] = str(workers)
+        environment |= access
         if host in LOOPBACK:  # a page of the web must not reach it under a name of its own (DNS rebinding)
             environment.setdefault("OSTINATO_HOSTS", ",".join(LOOPBACK))
         if rival:
@@ -72,6 +82,26 @@ def serve(
             [sys.executable, "-m", "bentoml", "serve", tag, "--port", str(port), "--host", host],
             environment,
         )
+
+
+def _access(host: str, open_to_all: bool) -> dict[str, str]:
+    """Who may ask, as the service reads it: on loopback everybody unless OSTINATO_KEYS is set, elsewhere who
+    has a key. Raises StageError where nobody could, or keys and --open contradict each other."""
+    named, file = bool(os.environ.get("OSTINATO_KEYS")), key_file()
+    if open_to_all and named:
+        raise StageError("OSTINATO_KEYS is set and --open asks for no keys: leave one of them")
+    if open_to_all or (host in LOOPBACK and not named):
+        return {"OSTINATO_OPEN": "1"}
+    try:
+        keys = file.all()
+    except KeysError as error:
+        raise StageError(str(error)) from error
+    if not keys:
+        raise StageError(
+            f"others reach {host}, and there are no keys in {file.path}: make one with `ostinato keys add "
+            f"NAME`, or say --open to answer anybody"
+        )
+    return {"OSTINATO_KEYS": str(file.path.resolve())}
 
 
 def drift(

@@ -5,7 +5,8 @@ import pytest
 
 from models.decoding.grammar import Grammar
 from models.decoding.locks import LockError, Locks
-from models.decoding.loop import Batch, choose
+from models.decoding.loop import Batch
+from models.decoding.nucleus import choose
 from models.decoding.script import Plan
 from models.fill.region import Region
 from models.fill.request import FillRequest, empty, plan_of
