@@ -63,9 +63,7 @@ def test_a_job_that_fails_says_why(
     assert job.error["code"] == code
 
 
-def test_what_a_process_left_is_taken_up_again_but_not_for_ever(
-    tmp_path: Path, stop: threading.Event
-) -> None:
+def test_what_a_process_left_is_taken_up_but_not_for_ever(tmp_path: Path, stop: threading.Event) -> None:
     jobs = Jobs(tmp_path)
     jobs.add(Job("1" * 32, "k", "/v1/compose", tries=1))  # as a process that was killed leaves it
     jobs.add(Job("2" * 32, "k", "/v1/compose", tries=MOST_TRIES))

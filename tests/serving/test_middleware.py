@@ -140,9 +140,11 @@ def test_the_front_page_is_ours_and_names_every_route() -> None:
 
 def test_the_service_and_the_documentation_have_every_route_and_no_other() -> None:
     service = (ROOT / "serving/service.py").read_text()
-    assert set(re.findall(r'@bentoml.api\(route="([^"]+)"', service)) == set(ROUTES)
+    assert set(re.findall(r'@bentoml.api\(route="([^"]+)"', service)) == {
+        path for path, route in ROUTES.items() if not route.ours
+    }
     headings = [line for line in (ROOT / "docs/api.md").read_text().splitlines() if line.startswith("## ")]
-    told = {path for line in headings for path in re.findall(r"/v1/\w+", line)}
+    told = {path for line in headings for path in re.findall(r"/v1/[\w/{}]+", line)}
     assert told == set(ROUTES)
 
 
