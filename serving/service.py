@@ -51,6 +51,7 @@ def told(name: str) -> Path | None:
     return Path(os.environ[name]) if os.environ.get(name) else None
 
 
+KEYS = told("OSTINATO_KEYS")
 LOG = told("OSTINATO_LOG") or Path(".ostinato/log")
 
 
@@ -70,6 +71,11 @@ class Ostinato:
     pinned = bentoml.models.BentoModel(MODEL_TAG)
 
     def __init__(self) -> None:
+        if KEYS is None and os.environ.get("OSTINATO_OPEN") != "1":
+            raise RuntimeError(
+                "OSTINATO_KEYS names no file of keys: make one with `ostinato keys add`, or say "
+                "OSTINATO_OPEN=1 to let everybody who reaches the service ask everything"
+            )
         torch.set_num_threads(int(os.environ.get("OSTINATO_TORCH_THREADS", "2")))
         bundle, rival = open_bundle(Path(self.pinned.path)), told("OSTINATO_RIVAL")
         engine = Engine(bundle)
@@ -187,12 +193,6 @@ class Ostinato:
 Ostinato.add_asgi_middleware(OneErrorShape)  # type: ignore[attr-defined]  # the decorator made it a Service
 Ostinato.add_asgi_middleware(CountRequests, model=MODEL)  # type: ignore[attr-defined]
 HOSTS = tuple(filter(None, os.environ.get("OSTINATO_HOSTS", "").lower().split(",")))
-KEYS = told("OSTINATO_KEYS")
-if KEYS is None and os.environ.get("OSTINATO_OPEN") != "1":
-    raise RuntimeError(
-        "OSTINATO_KEYS names no file of keys: make one with `ostinato keys add`, or say OSTINATO_OPEN=1 to "
-        "let everybody who reaches the service ask everything"
-    )
 Ostinato.add_asgi_middleware(  # type: ignore[attr-defined]
     CheckRequests, model=MODEL, hosts=HOSTS, keys=KeyFile(KEYS) if KEYS else None, folder=LOG
 )

@@ -158,12 +158,12 @@ def environment(top: Path) -> dict[str, str]:
     }
 
 
-def run(top: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """`ostinato <arguments>` in a checkout."""
+def run(top: Path, *arguments: str, check: bool = True, **extra: str) -> subprocess.CompletedProcess[str]:
+    """`ostinato <arguments>` in a checkout; extra: of its environment."""
     done = subprocess.run(
         [sys.executable, "-m", "pipelines.commands.app", *arguments],
         cwd=top,
-        env=environment(top),
+        env={**environment(top), **extra},
         capture_output=True,
         text=True,
     )

@@ -38,13 +38,31 @@ class Server:
         with urllib.request.urlopen(request, timeout=120) as answer:
             return answer.read(), {name.lower(): value for name, value in answer.headers.items()}
 
-    def ask(self, path: str, body: Any = None, method: str = "") -> tuple[int, Any]:
-        data = json.dumps(body).encode() if body is not None else None
+    def events(self, path: str, body: Any) -> Iterator[tuple[str, Any]]:
+        """The events of a request that listens, as they come."""
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}{path}",
-            data,
-            {"content-type": "application/json"},
-            method=method or ("POST" if data else "GET"),
+            json.dumps(body).encode(),
+            {"content-type": "application/json", "accept": "text/event-stream"},
+        )
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            event = ""
+            for line in answer:
+                name, _, value = line.decode().rstrip().partition(": ")
+                if name == "event":
+                    event = value
+                elif name == "data":
+                    yield event, json.loads(value)
+
+    def ask(
+        self, path: str, body: Any = None, method: str = "", key: str = "", prefer: str = ""
+    ) -> tuple[int, Any]:
+        data = json.dumps(body).encode() if body is not None else None
+        headers = {"content-type": "application/json"}
+        headers |= {"authorization": f"Bearer {key}"} if key else {}
+        headers |= {"prefer": prefer} if prefer else {}
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{path}", data, headers, method=method or ("POST" if data else "GET")
         )
         try:
             with urllib.request.urlopen(request, timeout=120) as answer:

@@ -15,11 +15,15 @@ from tests.server import Server
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import schemathesis
+    from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+# the schema does not know which styles, dances and metres a model has: what it lets pass may be a 422
+NOT_CHECKED = [positive_data_acceptance]
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("served")]
 
 
-@pytest.mark.parametrize("path", ROUTES)
+@pytest.mark.parametrize("path", [path for path, route in ROUTES.items() if not route.ours])
 def test_every_example_is_answered(server: Server, tiny_line: Any, path: str) -> None:
     told = server.ask("/docs.json")[1]["paths"][path]
     (method,) = told
@@ -50,7 +54,7 @@ def test_generated_requests_are_answered_as_the_document_says(server: Server) ->
         @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
         @given(case=operation.as_strategy())
         def check(case: Any) -> None:
-            case.call_and_validate(timeout=70)
+            case.call_and_validate(timeout=70, excluded_checks=NOT_CHECKED)
 
         check()
     assert tried == set(ROUTES) | set(PAGES) | set(WATCHED)
