@@ -39,6 +39,7 @@ OPTIONS = {
     "metre": Rule(metre="3/4"),
 }
 MAPPED = tuple(name for name, rule in RULES.items() if not rule.local)  # of the whole file
+NO_NOTE = "a note off of no note"
 NEW_TRACKS = ("split", "merge")  # hand out the score alone, in other tracks
 Note = tuple[int, int, int, int, int, int]  # track, channel, onset, length, pitch, velocity
 
@@ -58,7 +59,7 @@ def heard(data: bytes) -> tuple[Counter[Note], list[Counter[Any]]]:
                     onset, velocity = begun.pop(0)
                     notes[number, message.channel, onset, now - onset, message.note, velocity] += 1
                 else:
-                    rest[now, "a note off of no note"] += 1
+                    rest[now, NO_NOTE] += 1
             elif message.type != "end_of_track":
                 rest[now, str(message.copy(time=0))] += 1
         for (channel, pitch), begun in sounding.items():
@@ -172,6 +173,9 @@ def differences(before: bytes, after: bytes, file: FileCells, name: str, bars: t
     changed = (notes - notes_after) + (notes_after - notes)
     if any(not start <= note[2] < end for note in changed) or len({note[:2] for note in changed}) > 1:
         found.add("notes")
+    for events in (*others, *others_after):  # an end of no note would cut a new note of the region
+        for tick, what in [key for key in events if key[1] == NO_NOTE and start <= key[0] < end]:
+            del events[tick, what]
     if others != others_after:
         found.add("events")
     return found

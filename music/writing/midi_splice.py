@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from symusic import Score, Track
 
-from music.reading.midi import DRUMS, MidiSource, port_of
+from music.reading.midi import DRUMS, MidiSource, TrackSource, port_of
 from music.reading.midi_events import (
     END_OF_TRACK,
     KEY,
@@ -68,6 +68,7 @@ def spliced(
             if place.off[i] < 0 and i not in gone:
                 end = Event(ticks[1], NOTE_OFF | place.channel, bytes([int(old[i, 2]), 64]))
                 unended.append((place.track, ticks[1], end))
+        _drop_strays(events, place, come)
         channel = place.channel
         if _played(before.score.tracks[k]) != _played(after.score.tracks[k]):
             channel = channels.free(place.port, after.score.tracks[k])
@@ -132,6 +133,18 @@ def _changes(kept: np.ndarray, new: np.ndarray) -> tuple[set[int], np.ndarray]:
             come.append(row)
     gone = {i for waiting in there.values() for i in waiting}
     return gone, np.array(come, dtype=np.int64).reshape(-1, 4)
+
+
+def _drop_strays(events: list[Placed], place: TrackSource, new: np.ndarray) -> None:
+    """Take out what ends no note where it would cut a new one."""
+    ends = set(place.off.tolist())
+    for n, (tick, order, event) in enumerate(events):
+        ending = event.kind == NOTE_OFF or (event.kind == NOTE_ON and not event.data[1])
+        if n in ends or not ending or event.channel != place.channel:
+            continue
+        same = new[new[:, 2] == event.data[0]]
+        if ((same[:, 0] < tick) & (tick < same[:, 0] + same[:, 1])).any():
+            events[n] = (-1, order, event)
 
 
 def _new_notes(notes: np.ndarray, channel: int) -> list[Placed]:

@@ -174,3 +174,27 @@ def test_new_notes_are_as_loud_as_those_around_them(tokenizer: CellTokenizer) ->
     around = np.interp(inside[:, 0], [480 * i for i in range(24)], [50 + i for i in range(24)])
     assert np.abs(inside[:, 3] - around).max() <= 25
     assert len(set(inside[:, 3].tolist())) > 2
+
+
+def test_ends_of_no_note_do_not_cut_what_is_new() -> None:
+    song = mido.MidiFile(ticks_per_beat=480)
+    track = mido.MidiTrack()
+    song.tracks.append(track)
+    stray = [(tick, mido.Message("note_off", note=60, velocity=0)) for tick in (700, 2 * BAR + 10)]
+    place(
+        track, [(0, 470, 60, 80), (1400, 480, 60, 80), (BAR, BAR, 64, 80), (2 * BAR, 480, 62, 80)], stray, 0
+    )
+    file = io.BytesIO()
+    song.save(file=file)
+    source = read_source(file.getvalue(), LIMITS)
+    answer = apply_rule(FileCells.of(source.score), "retrograde", Rule(), (0, 1), (0,), source)
+    after = mido.MidiFile(file=io.BytesIO(answer.midi))
+    now, lengths, begun = 0, [], 0
+    for message in after.tracks[0]:
+        now += message.time
+        if message.type == "note_on" and message.note == 60:
+            begun = now
+        elif message.type == "note_off" and message.note == 60 and begun >= 0:
+            lengths.append(now - begun)
+            begun = -1
+    assert lengths == [480, 470]  # the end at 500 would have cut the first
