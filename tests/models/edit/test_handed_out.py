@@ -180,10 +180,9 @@ def test_ends_of_no_note_do_not_cut_what_is_new() -> None:
     song = mido.MidiFile(ticks_per_beat=480)
     track = mido.MidiTrack()
     song.tracks.append(track)
-    stray = [(tick, mido.Message("note_off", note=60, velocity=0)) for tick in (700, 2 * BAR + 10)]
-    place(
-        track, [(0, 470, 60, 80), (1400, 480, 60, 80), (BAR, BAR, 64, 80), (2 * BAR, 480, 62, 80)], stray, 0
-    )
+    stray = [(tick, mido.Message("note_off", note=60, velocity=0)) for tick in (500, 2 * BAR + 10)]
+    notes = [(0, 470, 60, 80), (1400, 480, 60, 80), (BAR, BAR, 64, 80), (2 * BAR, 480, 62, 80)]
+    place(track, notes, stray, 0)
     file = io.BytesIO()
     song.save(file=file)
     source = read_source(file.getvalue(), LIMITS)
