@@ -206,7 +206,7 @@ class Engine:
         told of its bars if they listen. Raises what the batcher raises."""
         region, flight = Region(self.tokenizer, request), current()
         heard = flight.hearing(region, self.tokenizer)
-        ticket = self.batcher.submit(region, max(deadline - time.monotonic(), 0), heard)
+        ticket = self.batcher.submit(region, max(deadline - time.monotonic(), 0), heard, flight.group)
         flight.add(ticket)
         return ticket
 

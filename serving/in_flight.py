@@ -34,6 +34,11 @@ class InFlight:
             if self._gone:
                 ticket.cancel()
 
+    @property
+    def group(self) -> str:
+        """Who shares what can be written at once: a key, or where there are none each request."""
+        return self.owner or self.id
+
     def listener(self, user: str) -> str:
         """A user id as it is kept: those of one key are no others'."""
         return f"{self.owner}/{user}" if self.owner and user else user

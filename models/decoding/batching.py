@@ -4,7 +4,7 @@ they are done."""
 import logging
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ from models.tokens.tokenizer import CellTokenizer
 logger = logging.getLogger("ostinato")
 
 
+SHARE = 7, 8  # of the places that one group may have
 T = TypeVar("T")
 Answer_co = TypeVar("Answer_co", covariant=True)
 
@@ -62,7 +63,8 @@ class Batcher:
     """Continuous batching (Yu et al. 2022, Orca) over one decoder or more, each with a thread of its own.
 
     With two on two cores, one thread chooses tokens while the other multiplies matrices; a request goes where
-    the fewest are at work. Which one serves it makes no difference to its notes.
+    the fewest are at work. Which one serves it makes no difference to its notes. Who has least at work comes
+    first, and nobody has every place: a small request never waits for a large one to end.
     """
 
     def __init__(self, decoders: Sequence[Decoder], tokenizer: CellTokenizer, most_waiting: int = 64) -> None:
@@ -74,6 +76,7 @@ class Batcher:
             min(decoder.context for decoder in decoders),
             min(decoder.slots for decoder in decoders),
         )
+        self._most_of_one = sum(decoder.slots for decoder in decoders) * SHARE[0] // SHARE[1]
         self._waiting: deque[Job] = deque()
         self._futures: dict[int, tuple[Future[Any], Work[Any]]] = {}
         self._changed = threading.Condition()  # its lock can be taken again by the thread that holds it
@@ -100,13 +103,14 @@ class Batcher:
         work: Work[T],
         deadline_s: float | None = None,
         heard: Callable[[Sequence[int]], None] | None = None,
+        group: str = "",
     ) -> Ticket[T]:
-        """Queue a request; `heard` as `Job` has it. Raises ValueError (LockError, NotRepresentable) for what
-        cannot be asked, Busy where the queue is full."""
+        """Queue a request; `heard` and `group` as `Job` has them. Raises ValueError (LockError,
+        NotRepresentable) for what cannot be asked, Busy where the queue is full."""
         job = work.job(
             self._context, time.monotonic() + deadline_s if deadline_s is not None else float("inf")
         )
-        job.heard = heard
+        job.heard, job.group = heard, group
         if job.slots > self._slots:
             raise ValueError(f"guidance needs {job.slots} places at once, the engine has {self._slots}")
         future: Future[T] = Future()
@@ -159,22 +163,34 @@ class Batcher:
         """One waiting job, if it is this lane's turn: its prompt is read in one pass between two tokens of
         the others. Those that need not wait any more go."""
         now = time.monotonic()
-        for job in [job for job in self._waiting if job.cancelled or now > job.deadline]:
-            self._waiting.remove(job)
+        for late in [job for job in self._waiting if job.cancelled or now > job.deadline]:
+            self._waiting.remove(late)
             self._settle(
-                job, InterruptedError("cancelled") if job.cancelled else TimeoutError("not begun in time")
+                late, InterruptedError("cancelled") if late.cancelled else TimeoutError("not begun in time")
             )
-        if not self._waiting or not lane.batch.room_for(self._waiting[0]):
+        job = self._next()
+        if job is None or not lane.batch.room_for(job):
             return []
         if len(lane.given) > min(
-            len(other.given)
-            for other in self._lanes
-            if other is lane or other.batch.room_for(self._waiting[0])
+            len(other.given) for other in self._lanes if other is lane or other.batch.room_for(job)
         ):
             return []
-        job = self._waiting.popleft()
+        self._waiting.remove(job)
         lane.given[id(job)] = job
         return [job]
+
+    def _next(self) -> Job | None:
+        """The job whose group has least at work, of one group the one that came first."""
+        held = Counter[str]()
+        for lane in self._lanes:
+            for job in lane.given.values():
+                held[job.group] += job.slots
+        able = [
+            job
+            for job in self._waiting
+            if not job.group or not held[job.group] or held[job.group] < self._most_of_one
+        ]
+        return min(able, key=lambda job: held[job.group], default=None)
 
     def _leave(self, lane: _Lane, job: Job, outcome: list[int] | Exception) -> None:
         del lane.given[id(job)]

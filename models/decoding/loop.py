@@ -106,6 +106,7 @@ class Job:
     steered: bool = False
     # told what is written so far whenever a bar has ended; quick, as all others wait
     heard: Callable[[Sequence[int]], None] | None = None
+    group: str = ""  # who asks: jobs of one group share what there is with other groups
     first_note_at: float = 0.0  # on time.monotonic(), set when it is written
     cancelled: bool = False
 

@@ -168,6 +168,23 @@ def test_requests_that_give_up_while_they_wait_leave_the_others_served(
     assert not batcher.alive
 
 
+def test_a_large_request_leaves_room_for_a_small_one(
+    decoders: dict[str, Callable[[int], Decoder]], tokenizer: CellTokenizer
+) -> None:
+    batcher = Batcher([decoders["fp32"](8)], tokenizer)
+    plan = Plan(((4, 4),) * 300, (40, 40, 40))
+    large = [
+        batcher.submit(Region(tokenizer, FillRequest(plan, empty(plan), Labels(), seed)), group="large")
+        for seed in range(20)
+    ]
+    small = batcher.submit(Region(tokenizer, requests(1)[0]), group="small")
+    assert small.future.result(timeout=60).score.note_num() > 0
+    assert not any(ticket.future.done() for ticket in large)
+    for ticket in large:
+        ticket.cancel()
+    batcher.close()
+
+
 def test_a_full_queue_and_a_passed_deadline_are_told(
     decoders: dict[str, Callable[[int], Decoder]], tokenizer: CellTokenizer
 ) -> None:
