@@ -18,6 +18,7 @@ PAGES = (
     Path("docs/editing.md"),
     Path("docs/recommend.md"),
     Path("docs/align.md"),
+    Path("docs/operations.md"),
     *sorted(Path("docs/decisions").glob("*.md")),
 )
 
