@@ -79,6 +79,11 @@ ENGINE_ALIVE = Gauge(
     "1 while every decoding thread of every worker lives; 0: nothing is composed until a restart.",
     multiprocess_mode="livemin",
 )
+SERVES_PROMOTED = Gauge(
+    "ostinato_serves_promoted",
+    "1 while what answers is what was promoted last; 0: that could not be loaded, the one before goes on.",
+    multiprocess_mode="livemin",
+)
 LOG_ERRORS = Counter("ostinato_log_errors_total", "Rows that could not be written to the log.")
 INFO = Gauge(
     "ostinato_model_info",

@@ -8,7 +8,7 @@ import asyncio
 import json
 import math
 import uuid
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -63,14 +63,14 @@ class _Counted:
 
 class CheckRequests:
     """Refuse unknown hosts, keys, paths and methods, bodies too slow, too large, not JSON, or not of the
-    schema, and more requests than can be at work, before BentoML sees them. hosts: that may be asked for; ()
-    any. keys: None where everybody may ask everything. folder: that all workers share, for jobs and for
-    requests that are to end."""
+    schema, and more requests than can be at work, before BentoML sees them. model: says which answers. hosts:
+    that may be asked for; () any. keys: None where everybody may ask everything. folder: that all workers
+    share, for jobs and for requests that are to end."""
 
     def __init__(
         self,
         app: App,
-        model: str = "",
+        model: Callable[[], str] = str,
         hosts: Collection[str] = (),
         keys: KeyFile | None = None,
         folder: Path | None = None,
@@ -79,8 +79,7 @@ class CheckRequests:
         at_once: int = AT_ONCE,
     ) -> None:
         folder = folder or Path(".ostinato/log")
-        self.app, self._page, self._hosts, self._keys = app, front_page(model), hosts, keys
-        self._document = json.dumps(document(model)).encode()
+        self.app, self._model, self._hosts, self._keys = app, model, hosts, keys
         self._body_s, self._answer_s, self._at_once, self._at_work = body_s, answer_s, at_once, 0
         self._limits, self._jobs, self._endings = Limits(), Jobs(folder / "jobs"), Endings(folder / "ending")
 
@@ -151,9 +150,9 @@ class CheckRequests:
 
     async def _page_of(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/":
-            return await answer(send, 200, self._page, content_type="text/html; charset=utf-8")
+            return await answer(send, 200, front_page(self._model()), content_type="text/html; charset=utf-8")
         if scope["path"] == "/docs.json":
-            return await answer(send, 200, self._document)
+            return await answer(send, 200, json.dumps(document(self._model())).encode())
         await self.app(scope, receive, send)
 
     async def _about(self, route: Route, name: str, key: Key, send: Send) -> None:

@@ -1,6 +1,7 @@
 """Plain ASGI middleware around everything else: counts, metrics, the one shape of errors."""
 
 import time
+from collections.abc import Callable
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -60,9 +61,10 @@ class OneErrorShape:
 
 
 class CountRequests:
-    """Requests, seconds and requests in progress, by endpoint, status class and model."""
+    """Requests, seconds and requests in progress, by endpoint, status class and model (the one that answered
+    when a request was done)."""
 
-    def __init__(self, app: App, model: str) -> None:
+    def __init__(self, app: App, model: Callable[[], str]) -> None:
         self.app, self.model = app, model
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -85,5 +87,5 @@ class CountRequests:
         finally:
             metrics.IN_PROGRESS.labels(endpoint).dec()
             status = scope.get("ostinato_status", status)  # of a stream that ended in an error
-            metrics.REQUESTS.labels(endpoint, f"{status // 100}xx", self.model).inc()
-            metrics.SECONDS.labels(endpoint, self.model).observe(time.perf_counter() - begin)
+            metrics.REQUESTS.labels(endpoint, f"{status // 100}xx", self.model()).inc()
+            metrics.SECONDS.labels(endpoint, self.model()).observe(time.perf_counter() - begin)

@@ -11,7 +11,7 @@ import bentoml
 import torch
 from pydantic import BaseModel
 
-from models.bundle import open_bundle
+from models.bundle import BundleError, open_bundle
 from models.edit.edit import NAMES
 from models.find.finder import Finder
 from models.find.interactions import EVENTS
@@ -26,6 +26,7 @@ from serving.drift_watch import DriftWatch
 from serving.endings import Endings
 from serving.engine import Engine
 from serving.jobs import Jobs
+from serving.live import Live, Wanted, answering
 from serving.middleware import ANSWER_S, CheckRequests
 from serving.outermost import CountRequests, OneErrorShape, ServeMetrics
 from serving.pair import WinsAnswer
@@ -77,54 +78,74 @@ class Ostinato:
                 "OSTINATO_OPEN=1 to let everybody who reaches the service ask everything"
             )
         torch.set_num_threads(int(os.environ.get("OSTINATO_TORCH_THREADS", "2")))
-        bundle, rival = open_bundle(Path(self.pinned.path)), told("OSTINATO_RIVAL")
-        engine = Engine(bundle)
-        engine.warm_up()
-        log = EventLog(LOG)
-        faiss_past = int(os.environ.get("OSTINATO_FAISS_PAST", "200000"))
-        self._desk = Desk(
-            model=MODEL,
-            version=VERSION,
-            bundle=bundle,
-            engine=engine,
-            rival=Engine(open_bundle(rival)) if rival else None,  # what /v1/pair sets against the champion
-            finder=Finder(bundle, log, told("OSTINATO_CATALOGUE"), faiss_past),
-            log=log,
-            secret=log.secret(),
-        )
-        self._count_from_nothing(bundle.lineage["licence"])
-        self._stop = threading.Event()
-        DriftWatch(
-            log,
-            bundle.profile,
-            MODEL,
-            every_s=float(os.environ.get("OSTINATO_DRIFT_EVERY_S", "60")),
-            window_h=float(os.environ.get("OSTINATO_DRIFT_WINDOW_H", "24")),
-            alpha=float(os.environ.get("OSTINATO_DRIFT_ALPHA", "0.01")),
-            min_rows=int(os.environ.get("OSTINATO_DRIFT_MIN_ROWS", "50")),
-        ).start(self._stop)
+        self._log, self._stop = EventLog(LOG), threading.Event()
+        self._watches = dict[str, threading.Event]()  # of drift, by model
+        pinned = Wanted(MODEL, VERSION, Path(self.pinned.path))
+        self._live = Live(self._open(pinned), self._open, self._close)
+        metrics.SERVES_PROMOTED.set(1)
+        if follows := told("OSTINATO_LIVE"):
+            self._live.follow(follows, self._stop)
         threading.Thread(target=self._watch_engines, daemon=True).start()
         Endings(LOG / "ending").watch(self._stop)
         Jobs(LOG / "jobs").work(self._carry_out, self._stop)
         self._ready = True
 
+    def _open(self, wanted: Wanted) -> Desk:
+        """The desk of a bundle, warm, watched for drift. Raises BundleError where it is not whole, or another
+        one than wanted."""
+        bundle, rival = open_bundle(wanted.folder), told("OSTINATO_RIVAL")
+        if bundle.tag != wanted.tag:
+            raise BundleError(f"{wanted.folder} holds bundle {bundle.tag}, not {wanted.tag}")
+        engine = Engine(bundle)
+        engine.warm_up()
+        faiss_past = int(os.environ.get("OSTINATO_FAISS_PAST", "200000"))
+        self._count_from_nothing(bundle.tag, bundle.lineage["licence"])
+        watched = self._watches[bundle.tag] = threading.Event()
+        DriftWatch(
+            self._log,
+            bundle.profile,
+            bundle.tag,
+            every_s=float(os.environ.get("OSTINATO_DRIFT_EVERY_S", "60")),
+            window_h=float(os.environ.get("OSTINATO_DRIFT_WINDOW_H", "24")),
+            alpha=float(os.environ.get("OSTINATO_DRIFT_ALPHA", "0.01")),
+            min_rows=int(os.environ.get("OSTINATO_DRIFT_MIN_ROWS", "50")),
+        ).start(watched)
+        return Desk(
+            model=bundle.tag,
+            version=wanted.version,
+            bundle=bundle,
+            engine=engine,
+            rival=Engine(open_bundle(rival)) if rival else None,  # what /v1/pair sets against the champion
+            finder=Finder(bundle, self._log, told("OSTINATO_CATALOGUE"), faiss_past),
+            log=self._log,
+            secret=self._log.secret(),
+        )
+
+    def _close(self, desk: Desk) -> None:
+        """Take leave of a desk whose last request has ended."""
+        self._watches.pop(desk.model).set()
+        metrics.INFO.labels(desk.model, desk.bundle.lineage["licence"]).set(0)
+        for engine in filter(None, (desk.engine, desk.rival)):
+            engine.batcher.close()
+
     def _carry_out(self, path: str, body: dict[str, Any]) -> BaseModel:
         """A request that was kept as a job."""
         schema, answer = WORK[path]
-        return answer(self._desk, schema.model_validate(body))
+        with self._live.serving() as desk:
+            return answer(desk, schema.model_validate(body))
 
-    def _count_from_nothing(self, licence: str) -> None:
+    def _count_from_nothing(self, model: str, licence: str) -> None:
         """Series that are at 0 from the start, so that an alert sees the first of each."""
-        metrics.INFO.labels(MODEL, licence).set(1)
+        metrics.INFO.labels(model, licence).set(1)
         metrics.ENGINE_ALIVE.set(1)
         for valid in ("true", "false"):
-            metrics.TAKES.labels(valid, MODEL)
+            metrics.TAKES.labels(valid, model)
         for operation in NAMES:
-            metrics.EDITS.labels(operation, "broken", MODEL)
+            metrics.EDITS.labels(operation, "broken", model)
         for event in (*EVENTS, *COMPARED):
-            metrics.FEEDBACK.labels(event, MODEL)
+            metrics.FEEDBACK.labels(event, model)
         for part in PARTS:
-            metrics.SPOKE.labels(part, MODEL)
+            metrics.SPOKE.labels(part, model)
 
     def _watch_engines(self) -> None:
         while not self._stop.wait(LOOK_S):
@@ -135,7 +156,8 @@ class Ostinato:
 
     def __is_alive__(self) -> bool:
         """False where a decoding thread has ended: only a restart heals that."""
-        engines = [engine for engine in (self._desk.engine, self._desk.rival) if engine]
+        desk = self._live.desk
+        engines = [engine for engine in (desk.engine, desk.rival) if engine]
         alive = all(engine.batcher.alive for engine in engines)
         metrics.ENGINE_ALIVE.set(alive)
         return alive
@@ -143,57 +165,68 @@ class Ostinato:
     @bentoml.on_shutdown
     def stop(self) -> None:
         self._stop.set()
+        for watched in list(self._watches.values()):
+            watched.set()
 
     @bentoml.api(route="/v1/compose")
     def compose(self, request: compose.ComposeRequest, /, ctx: bentoml.Context) -> compose.ComposeAnswer:
         """Write music under controls."""
-        return as_accepted(ctx.request.headers, request, lambda asked: compose.compose(self._desk, asked))
+        with self._live.serving() as desk:
+            return as_accepted(ctx.request.headers, request, lambda asked: compose.compose(desk, asked))
 
     @bentoml.api(route="/v1/edit")
     def edit(self, request: edit.EditRequest, /, ctx: bentoml.Context) -> edit.EditAnswer:
         """Change a part of a score, and prove that nothing else changed."""
-        return as_accepted(ctx.request.headers, request, lambda asked: edit.edit(self._desk, asked))
+        with self._live.serving() as desk:
+            return as_accepted(ctx.request.headers, request, lambda asked: edit.edit(desk, asked))
 
     @bentoml.api(route="/v1/score")
     def score(self, request: score.ScoreRequest, /) -> score.ScoreAnswer:
         """Say how likely a score is, bar by bar, and describe it."""
-        return score.score(self._desk, request)
+        with self._live.serving() as desk:
+            return score.score(desk, request)
 
     @bentoml.api(route="/v1/similar")
     def similar(self, request: find.SimilarRequest, /) -> find.SimilarAnswer:
         """Pieces of the catalogue that are like a score or an item, and why."""
-        return find.similar(self._desk, request)
+        with self._live.serving() as desk:
+            return find.similar(desk, request)
 
     @bentoml.api(route="/v1/recommend")
     def recommend(self, request: find.RecommendRequest, /) -> find.RecommendAnswer:
         """Pieces for a taste, which part of the recommender spoke, and (compose) pieces written for it."""
-        return find.recommend(self._desk, request)
+        with self._live.serving() as desk:
+            return find.recommend(desk, request)
 
     @bentoml.api(route="/v1/feedback")
     def feedback(self, request: feedback.FeedbackRequest, /) -> feedback.FeedbackAnswer:
         """Store one event of a listener; it is on disk before this answers."""
-        return feedback.feedback(self._desk, request)
+        with self._live.serving() as desk:
+            return feedback.feedback(desk, request)
 
     @bentoml.api(route="/v1/pair")
     def pair(self, request: pair.PairRequest, /) -> pair.PairAnswer:
         """Two takes of one prompt in a blind order; say with /v1/feedback which is better."""
-        return pair.pair(self._desk, request)
+        with self._live.serving() as desk:
+            return pair.pair(desk, request)
 
     @bentoml.api(route="/v1/wins", input_spec=None)
     def wins(self) -> WinsAnswer:
         """Which model people preferred in pairs of two models."""
-        return pair.wins(self._desk)
+        with self._live.serving() as desk:
+            return pair.wins(desk)
 
     @bentoml.api(route="/v1/model", input_spec=None)
     def model(self) -> about.ModelAnswer:
         """Which model answers, what it was trained on, what it may be used for."""
-        return about.about(self._desk)
+        with self._live.serving() as desk:
+            return about.about(desk)
 
 
 Ostinato.add_asgi_middleware(OneErrorShape)  # type: ignore[attr-defined]  # the decorator made it a Service
-Ostinato.add_asgi_middleware(CountRequests, model=MODEL)  # type: ignore[attr-defined]
+Ostinato.add_asgi_middleware(CountRequests, model=answering)  # type: ignore[attr-defined]
 HOSTS = tuple(filter(None, os.environ.get("OSTINATO_HOSTS", "").lower().split(",")))
 Ostinato.add_asgi_middleware(  # type: ignore[attr-defined]
-    CheckRequests, model=MODEL, hosts=HOSTS, keys=KeyFile(KEYS) if KEYS else None, folder=LOG
+    CheckRequests, model=answering, hosts=HOSTS, keys=KeyFile(KEYS) if KEYS else None, folder=LOG
 )
 Ostinato.add_asgi_middleware(ServeMetrics)  # type: ignore[attr-defined]

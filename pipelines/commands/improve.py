@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from pipelines.commands.feedback import Gathered, gather
 from pipelines.commands.line import compute
+from pipelines.commands.registry import go_live
 from pipelines.running.files import StageError, plain_errors, whole_file, write_json
 from pipelines.running.params import load_params
 from pipelines.running.tracking import home
@@ -104,6 +105,7 @@ def _decide(version: Any, promote: bool) -> tuple[Any, str]:
         )
     try:
         promoted, verdict = registry.promote(gate, version.number, improved=True)
+        go_live(promoted)
         return verdict, f"champion: version {promoted.number}"
     except registry.NotPromoted as refusal:
         return refusal.verdict, str(refusal).splitlines()[-1]

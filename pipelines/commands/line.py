@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 import yaml
 
-from pipelines.commands.registry import BUNDLE, package_champion
+from pipelines.commands.registry import BUNDLE, go_live, package_champion
 from pipelines.running.dvc_command import dvc_command, dvc_environment
 from pipelines.running.files import StageError, plain_errors, write_json
 from pipelines.running.params import Params, load_params
@@ -45,6 +45,7 @@ def repro() -> None:
             try:
                 promoted, verdict = registry.promote(load_params().gate, version.number)
                 typer.echo(f"{verdict}\nchampion: version {promoted.number}")
+                go_live(promoted)
             except registry.NotPromoted as refusal:
                 if known.champion() is None:
                     raise

@@ -4,12 +4,15 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.running.files import StageError, plain_errors
+from pipelines.running.files import StageError, plain_errors, write_json
 from pipelines.running.params import load_params
+
+if TYPE_CHECKING:
+    from pipelines.release.versions import Version
 
 BUNDLE = Path("bundle")
 
@@ -34,6 +37,7 @@ def promote(
     with plain_errors():
         chosen, verdict = registry.promote(load_params().gate, version, force=force, reason=reason)
         typer.echo(f"{verdict}\nchampion: version {chosen.number}")
+        go_live(chosen)
 
 
 def rollback(reason: Annotated[str, typer.Option(help="why; goes into the promotion log")] = "") -> None:
@@ -42,10 +46,8 @@ def rollback(reason: Annotated[str, typer.Option(help="why; goes into the promot
 
     with plain_errors():
         new, old = registry.rollback(reason)
-        typer.echo(
-            f"champion: version {new.number} (was {old.number}); run `ostinato package` and restart the "
-            f"service to serve it"
-        )
+        typer.echo(f"champion: version {new.number} (was {old.number})")
+        go_live(new)
 
 
 def versions() -> None:
@@ -73,6 +75,31 @@ def versions() -> None:
                 f"  {row['time']}  {row['action']:<11} {row['from'] or '-'} -> "
                 f"{row['to'] or '-'}{candidate}  {row['who']}: {row['reason']}"
             )
+
+
+def live_file() -> Path:
+    """What services of this project follow: which bundle is to answer."""
+    from pipelines.running.tracking import home
+
+    return home() / "live.json"
+
+
+def go_live(version: "Version") -> None:
+    """Tell running services to answer with a version. One of a licence class that may not be served is not
+    told: they go on with what they have."""
+    from pipelines.commands.catalogue import sync
+    from pipelines.release import versions as known
+    from pipelines.release.package import check_licence
+
+    try:
+        check_licence(version.tags.get("licence", ""), load_params().package.licences_served)
+    except StageError as error:
+        typer.echo(f"running services are not told of version {version.number}: {error}", err=True)
+        return
+    bundle = known.bundle_of(version)
+    sync(bundle)
+    folder = str(bundle.folder.resolve())
+    write_json(live_file(), {"tag": bundle.tag, "version": version.number, "folder": folder})
 
 
 def package_champion() -> str:

@@ -11,7 +11,7 @@ import typer
 from monitoring.keys import KeysError
 from pipelines.commands import catalogue
 from pipelines.commands.keys import key_file
-from pipelines.commands.registry import package_champion
+from pipelines.commands.registry import go_live, live_file, package_champion
 from pipelines.running.files import StageError, plain_errors
 from pipelines.running.params import load_params
 
@@ -27,6 +27,9 @@ def serve(
         typer.Option(
             "--open", help="on an address that others reach: answer without keys, to anybody, anything"
         ),
+    ] = False,
+    pinned: Annotated[
+        bool, typer.Option(help="stay with this champion: promotions and rollbacks wait for a restart")
     ] = False,
     rival: Annotated[
         str,
@@ -75,7 +78,9 @@ def serve(
         if rival:
             environment["OSTINATO_RIVAL"] = str(known.bundle_of(known.named(rival)).folder.resolve())
         if version:
-            catalogue.sync(known.bundle_of(version))
+            go_live(version)  # a file that an earlier home left may name another
+        if not pinned:
+            environment["OSTINATO_LIVE"] = str(live_file().resolve())
         typer.echo(f"serving {tag} on http://{host}:{port}")
         os.execve(
             sys.executable,

@@ -6,7 +6,11 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +20,7 @@ from pipelines.release.gate import judge
 from pipelines.running.params import load_params
 from tests.conftest import SHARED, environment, run
 from tests.places import placed_tensor
-from tests.server import served
+from tests.server import Server, served
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("registry")]
 
@@ -38,13 +42,49 @@ def test_second_model_is_refused_forced_and_rolled_back(tiny_line: Path, tmp_pat
     assert "FAIL  worse_nats_upper_bound" in refused.stderr
     assert "champion stays version 1" in refused.stderr
     assert "--force needs --reason" in run(top, "promote", "--force", check=False).stderr
-    run(top, "promote", "--force", "--reason", "trying the worse one")
-    assert "champion: version 1 (was 2)" in run(top, "rollback", "--reason", "it was worse").stdout
+    follow_promotion_and_rollback(top)
     listing = run(top, "versions").stdout
     for word in ("refused", "forced", "rolled back", "trying the worse one"):
         assert word in listing
     assert re.search(r"1  \w{16}  champion", listing)
     assert re.search(r"2  \w{16}  previous", listing)
+
+
+def follow_promotion_and_rollback(top: Path) -> None:
+    """A running service answers with what is champion, and drops nothing while it changes."""
+    first, second = open_bundle(top / "bundle").digest, ""
+    with served(top) as server:
+        statuses, over = list[int](), threading.Event()
+
+        def keep_asking() -> None:
+            while not over.is_set():
+                statuses.append(server.ask("/v1/compose", {"bars": 2, "seed": len(statuses)})[0])
+
+        asking = [threading.Thread(target=keep_asking) for _ in range(3)]
+        for thread in asking:
+            thread.start()
+        listing = server.ask("/v1/model")[1]
+        run(top, "promote", "--force", "--reason", "trying the worse one")
+        second = answered_by(server, lambda told: told["version"] == "2")
+        assert "champion: version 1 (was 2)" in run(top, "rollback", "--reason", "it was worse").stdout
+        assert answered_by(server, lambda told: told["version"] == "1") == listing["model"]
+        over.set()
+        for thread in asking:
+            thread.join()
+        assert set(statuses) == {200}
+        metrics = server.ask("/metrics")[1]
+        assert re.search(r"ostinato_serves_promoted(\{.*\})? 1.0", metrics)
+        assert f'model="{second[:16]}"' in metrics
+    assert len({first, second}) == 2
+
+
+def answered_by(server: Server, when: Callable[[Any], bool]) -> str:
+    """Digest of the model that answers, as soon as it is the one that is waited for."""
+    until = time.monotonic() + 60
+    while not when(told := server.ask("/v1/model")[1]):
+        assert time.monotonic() < until, "the service did not follow"
+        time.sleep(0.2)
+    return str(told["model"])
 
 
 def test_people_compare_two_models_and_the_loop_learns_from_them(tiny_line: Path, tmp_path: Path) -> None:

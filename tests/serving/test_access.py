@@ -38,7 +38,7 @@ def ask(
     headers = [(b"content-type", b"application/json")]
     headers += [(b"authorization", f"Bearer {key}".encode())] if key else []
     scope = {"type": "http", "method": method, "path": path, "headers": headers}
-    asyncio.run(OneErrorShape(CountRequests(app, "m"))(scope, receive, send))
+    asyncio.run(OneErrorShape(CountRequests(app, lambda: "m"))(scope, receive, send))
     return sent[0]["status"], b"".join(m.get("body", b"") for m in sent[1:]), dict(sent[0]["headers"])
 
 

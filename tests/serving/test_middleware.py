@@ -52,7 +52,7 @@ def ask(
         "path": path,
         "headers": [(k.encode(), v.encode()) for k, v in (headers or {}).items()],
     }
-    asyncio.run(OneErrorShape(CountRequests(CheckRequests(app), "m"))(scope, receive, send))
+    asyncio.run(OneErrorShape(CountRequests(CheckRequests(app), lambda: "m"))(scope, receive, send))
     return sent[0]["status"], b"".join(m.get("body", b"") for m in sent[1:])
 
 
@@ -157,7 +157,7 @@ def served_by(app: Any, receive: Any, host: str = "localhost:3000", **limits: An
 
     headers = [(b"content-type", b"application/json"), (b"host", host.encode())]
     scope = {"type": "http", "method": "POST", "path": "/v1/compose", "headers": headers}
-    asyncio.run(OneErrorShape(CountRequests(CheckRequests(app, **limits), "m"))(scope, receive, send))
+    asyncio.run(OneErrorShape(CountRequests(CheckRequests(app, **limits), lambda: "m"))(scope, receive, send))
     return sent
 
 

@@ -27,7 +27,7 @@ def streamed(app: Any, gone_after: float | None = None) -> tuple[list[Any], list
 
     headers = [(b"content-type", b"application/json"), (b"accept", b"text/event-stream")]
     scope = {"type": "http", "method": "POST", "path": "/v1/compose", "headers": headers}
-    served = OneErrorShape(CountRequests(CheckRequests(app, answer_s=0.5), "m"))
+    served = OneErrorShape(CountRequests(CheckRequests(app, answer_s=0.5), lambda: "m"))
     asyncio.run(served(scope, receive, send))
     text = b"".join(m.get("body", b"") for m in sent[1:]).decode()
     events = []
