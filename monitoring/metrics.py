@@ -1,7 +1,32 @@
 """Prometheus metrics of the service. Labels come only from closed sets: endpoints, status classes,
 descriptors, the bundle's digest."""
 
+import os
+from pathlib import Path
+
 from prometheus_client import Counter, Gauge, Histogram, Summary
+from prometheus_client.multiprocess import mark_process_dead
+
+
+def forget_the_dead() -> None:
+    """Take out what workers that were killed left of gauges of the living: their requests in progress ended
+    with them."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")
+    for path in Path(folder).glob("gauge_live*_*.db") if folder else ():
+        pid = int(path.stem.rpartition("_")[2])
+        if not _runs(pid):
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        return True
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+
 
 REQUESTS = Counter(
     "ostinato_requests_total",

@@ -18,6 +18,7 @@ from models.find.finder import Finder
 from models.judge.scorecard import Judged
 from monitoring import metrics
 from monitoring.log import EventLog, Row
+from monitoring.wins import WinsOfLog
 from serving.engine import Engine
 from serving.errors import Gone, Refused
 from serving.in_flight import current
@@ -83,6 +84,7 @@ class Desk:
     rival: Engine | None
     finder: Finder
     log: EventLog
+    wins: WinsOfLog
     secret: bytes  # of the log: what is blind stays so to who knows the seed
 
     @staticmethod

@@ -296,7 +296,8 @@ def recommend(desk: Desk, request: RecommendRequest) -> RecommendAnswer:
     """Pieces for a taste, which part of the recommender spoke, and (compose) pieces written for it."""
     request = request.model_copy(update={"user": current().listener(request.user or "") or None})
     seed, user = request.seed, {"user": request.user} if request.user else {}
-    with desk.exchange("recommend", request.model_dump(), seed) as exchange:
+    counted = {"likes": len(request.likes), "dislikes": len(request.dislikes)}
+    with desk.exchange("recommend", request.model_dump() | counted, seed) as exchange:
         desk.check_owned(request.likes, "likes")
         desk.check_owned(request.dislikes, "dislikes")
         found, taste, warnings = for_taste(desk.finder, request)

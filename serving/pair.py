@@ -11,7 +11,6 @@ from pydantic import Field
 from models.fill.compose import Take
 from models.judge.scorecard import Judged
 from monitoring import metrics
-from monitoring.wins import duels
 from serving.compose import ComposeRequest, composition
 from serving.desk import Desk
 from serving.engine import Engine
@@ -188,6 +187,6 @@ def wins(desk: Desk) -> WinsAnswer:
             low=round(d.interval[0], 4),
             high=round(d.interval[1], 4),
         )
-        for d in duels(desk.log.rows())
+        for d in desk.wins.duels()
     ]
     return WinsAnswer(request_id=uuid.uuid4().hex, model=desk.model, duels=found)

@@ -1,7 +1,9 @@
 """The BentoML service: the table of serving/routes.py as methods. The bundle is pinned by `model_tag.txt`,
 which `ostinato package` writes beside this file."""
 
+import logging
 import os
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +21,7 @@ from models.find.recommender import PARTS
 from monitoring import metrics
 from monitoring.keys import KeyFile
 from monitoring.log import EventLog
-from monitoring.wins import COMPARED
+from monitoring.wins import COMPARED, WinsOfLog
 from serving import about, compose, edit, feedback, find, pair, score
 from serving.desk import Desk
 from serving.drift_watch import DriftWatch
@@ -52,6 +54,7 @@ def told(name: str) -> Path | None:
     return Path(os.environ[name]) if os.environ.get(name) else None
 
 
+logger = logging.getLogger("ostinato")
 KEYS = told("OSTINATO_KEYS")
 LOG = told("OSTINATO_LOG") or Path(".ostinato/log")
 
@@ -78,7 +81,9 @@ class Ostinato:
                 "OSTINATO_OPEN=1 to let everybody who reaches the service ask everything"
             )
         torch.set_num_threads(int(os.environ.get("OSTINATO_TORCH_THREADS", "2")))
+        metrics.forget_the_dead()
         self._log, self._stop = EventLog(LOG), threading.Event()
+        self._wins = WinsOfLog(self._log)
         self._watches = dict[str, threading.Event]()  # of drift, by model
         pinned = Wanted(MODEL, VERSION, Path(self.pinned.path))
         self._live = Live(self._open(pinned), self._open, self._close)
@@ -118,6 +123,7 @@ class Ostinato:
             rival=Engine(open_bundle(rival)) if rival else None,  # what /v1/pair sets against the champion
             finder=Finder(bundle, self._log, told("OSTINATO_CATALOGUE"), faiss_past),
             log=self._log,
+            wins=self._wins,
             secret=self._log.secret(),
         )
 
@@ -148,8 +154,13 @@ class Ostinato:
             metrics.SPOKE.labels(part, model)
 
     def _watch_engines(self) -> None:
+        """Look at the decoding threads, and end a worker whose master was killed: nobody else would."""
+        master = os.getppid()
         while not self._stop.wait(LOOK_S):
             self.__is_alive__()
+            if os.getppid() != master:
+                logger.error("the process that started this worker has ended: so does the worker")
+                os.kill(os.getpid(), signal.SIGTERM)
 
     def __is_ready__(self) -> bool:
         return self._ready and self.__is_alive__()

@@ -147,6 +147,18 @@ def test_two_workers_are_two_and_store_a_key_once(tiny_line: Path, tmp_path: Pat
     assert sum(row.kind == "feedback" for row in EventLog(tmp_path / "log").rows()) == 10
 
 
+def test_a_worker_does_not_outlive_its_master(tiny_line: Path, tmp_path: Path) -> None:
+    with served(tiny_line, OSTINATO_LOG=str(tmp_path / "log")) as server:
+        children = psutil.Process(server.process.pid).children(recursive=True)
+        assert children
+        server.process.kill()
+        server.process.wait()
+        _, left = psutil.wait_procs(children, timeout=30)
+        for child in left:
+            child.kill()
+        assert not left
+
+
 def test_half_sent_bodies_hold_nobody_up(server: Server) -> None:
     head = b"POST /v1/compose HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     half = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(80)]

@@ -1,10 +1,12 @@
 """Wins: who beat whom, from the log alone."""
 
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitoring.log import Row
-from monitoring.wins import MOST_OF_ONE, Duel, duels
+from monitoring.log import EventLog, Row
+from monitoring.wins import MOST_OF_ONE, Duel, WinsOfLog, duels
 
 
 def compared(number: int, user: str, winner: str, event: str = "prefer") -> list[Row]:
@@ -70,3 +72,15 @@ def test_the_interval_holds_the_rate_and_narrows(won: int, lost: int, tied: int)
         low, high = duel.interval
         assert -1e-9 <= low <= duel.rate + 1e-9 and duel.rate <= high + 1e-9 <= 1 + 2e-9
         assert more.interval[1] - more.interval[0] < high - low
+
+
+def test_each_look_at_a_log_reads_what_is_new_and_forgets_what_is_forgotten(tmp_path: Path) -> None:
+    log = EventLog(tmp_path)
+    wins = WinsOfLog(log)
+    assert wins.duels() == []
+    log.append(*compared(0, "a", "new"))
+    assert wins.duels() == [Duel("new", "old", 1, 0, 0)]
+    log.append(*compared(1, "b", "old"))
+    assert wins.duels() == [Duel("new", "old", 1, 1, 0)] == duels(log.rows())
+    log.forget("a")
+    assert wins.duels() == [Duel("new", "old", 0, 1, 0)]
