@@ -11,7 +11,7 @@ from monitoring.metrics import forget_the_dead
 def test_gauges_of_workers_that_were_killed_are_forgotten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = "import os\nfrom monitoring.metrics import IN_PROGRESS\nIN_PROGRESS.labels('compose').inc()\nos._exit(9)"
+    code = "import os; from monitoring.metrics import IN_PROGRESS; IN_PROGRESS.labels('a').inc(); os._exit(9)"
     environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
     subprocess.run([sys.executable, "-c", code], env=environment, check=False)
     mine = tmp_path / f"gauge_livesum_{os.getpid()}.db"
