@@ -192,7 +192,7 @@ def compose(desk: Desk, request: ComposeRequest) -> ComposeAnswer:
             answer = TakeAnswer(
                 id=exchange.next_id(),
                 midi=base64.b64encode(take.midi).decode(),
-                score=notation(take.score, request.format, request.key),
+                score=notation(take.score, request),
                 seed=take.seed,
                 bars=card.bars,
                 notes=card.notes,
@@ -208,9 +208,12 @@ def compose(desk: Desk, request: ComposeRequest) -> ComposeAnswer:
     return ComposeAnswer(request_id=exchange.request_id, model=desk.model, seed=seed, takes=answers)
 
 
-def notation(score: Score, to: str, key: str) -> ScoreFile | None:
-    """A take in the format asked for, its chords named above the notes."""
-    return score_file(score, to, key, () if to == "midi" else chords_heard(score, key))
+def notation(score: Score, request: ComposeRequest) -> ScoreFile | None:
+    """A take in the format asked for, titled after what was asked, its chords named above the notes."""
+    to, key = request.format, request.key
+    what = (request.rhythm or request.style).replace("_", " ").capitalize()
+    title = f"{what} in {key}" if what and key else what
+    return score_file(score, to, key, () if to == "midi" else chords_heard(score, key), title)
 
 
 def composition(engine: Engine, request: ComposeRequest, seed: int) -> Composition:

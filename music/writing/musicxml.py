@@ -37,7 +37,7 @@ def to_musicxml(sheet: Sheet) -> bytes:
     """A MusicXML document (score-partwise, UTF-8)."""
     m = _music21()
     score = m.stream.Score()
-    score.insert(0, m.metadata.Metadata(title=sheet.title or "Untitled"))
+    score.insert(0, m.metadata.Metadata(title=sheet.title or "-"))
     for part in sheet.parts:
         staves = [_staff(sheet, part, staff, n) for n, staff in enumerate(part.staves)]
         for staff in staves:
@@ -49,6 +49,8 @@ def to_musicxml(sheet: Sheet) -> bytes:
     for parent in [*root.iter("identification"), *root.iter("encoding")]:  # the same notes, the same bytes
         for found in [*parent.findall("creator"), *parent.findall("encoding-date")]:
             parent.remove(found)
+    for named in [root.find("work"), root.find("movement-title")] if not sheet.title else []:
+        root.remove(named)  # music21 makes one up
     _set_drums(root)
     return bytes(exporter.asBytes())
 
@@ -99,6 +101,9 @@ def _staff(sheet: Sheet, part: SheetPart, staff: Staff, number: int) -> Any:
         at += measure.length - measure.missing
     bar.rightBarline = m.bar.Barline("final")
     measures = made.getElementsByClass("Measure").stream()
+    m.stream.makeNotation.makeBeams(measures, inPlace=True)  # all at once: a metre stands at its change alone
+    for bar in measures:
+        _part_stems(list(bar.voices))
     if part.program != DRUMS:
         m.stream.makeNotation.makeAccidentalsInMeasureStream(measures)
     return made
@@ -134,7 +139,15 @@ def _fill(bar: Any, measure: Measure, voices: list[list[Symbol]], drums: dict[in
             m.stream.makeNotation.makeTupletBrackets(line, inPlace=True)
         if several and symbols:
             bar.insert(0, line)
-    m.stream.makeNotation.makeBeams(bar, inPlace=True)
+
+
+def _part_stems(voices: list[Any]) -> None:
+    """Where voices share a staff, stems of the higher go up and of the lower down."""
+    heights = [sum(p.ps for p in v.pitches) / len(v.pitches) if v.pitches else 0.0 for v in voices]
+    highest = max(heights, default=0.0)
+    for voice, height in zip(voices, heights, strict=True):
+        for each in voice.notes:
+            each.stemDirection = "up" if height == highest else "down"
 
 
 def _symbol(symbol: Symbol, key: Key, drums: dict[int, Any]) -> Any:

@@ -1,5 +1,6 @@
 """Round trips: what is written is read back by the readers of the house and rendered by verovio."""
 
+import re
 import shutil
 from importlib import metadata
 from itertools import groupby
@@ -158,3 +159,11 @@ def test_musescore_opens_it(tmp_path: Path) -> None:
     )
     opened = read((tmp_path / "a.mid").read_bytes(), "mid")
     assert opened.score.note_num() == piece("bach/bwv66.6.mxl").score.note_num()
+
+
+@pytest.mark.parametrize(("metre", "together"), [((6, 8), 3), ((3, 4), 2)])
+def test_every_bar_is_beamed_by_the_beat(metre: tuple[int, int], together: int) -> None:
+    notes = np.array([[6 * n, 6, 67 + n % 3] for n in range(24)])
+    score = build([(40, False, notes)], [(0, *metre)], 12, 80)
+    beams = re.findall(r'<beam number="1">(\w+)</beam>', written(score, "musicxml").decode())
+    assert beams == ["begin", *["continue"] * (together - 2), "end"] * (24 // together)
