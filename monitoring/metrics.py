@@ -109,6 +109,20 @@ SERVES_PROMOTED = Gauge(
     "1 while what answers is what was promoted last; 0: that could not be loaded, the one before goes on.",
     multiprocess_mode="livemin",
 )
+ROLLOUT = Gauge(
+    "ostinato_rollout_share",
+    "Share of users (canary) or requests (shadow) that a challenger gets; 0: ended.",
+    ["mode", "model"],
+    multiprocess_mode="max",
+)
+ROLLOUTS_ABORTED = Counter(
+    "ostinato_rollouts_aborted_total", "Rollouts that ended by themselves, as the challenger was worse."
+)
+SHADOWS = Counter(
+    "ostinato_shadow_requests_total",
+    "Requests that a challenger was given in the shadow: answered, failed, or left out as it was busy.",
+    ["outcome", "model"],
+)
 LOG_ERRORS = Counter("ostinato_log_errors_total", "Rows that could not be written to the log.")
 INFO = Gauge(
     "ostinato_model_info",

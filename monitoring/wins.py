@@ -29,9 +29,13 @@ class Duel:
 
     @property
     def interval(self) -> tuple[float, float]:
-        n, p = self.won + self.lost + self.tied, self.rate
-        middle, half = p + Z95**2 / (2 * n), Z95 * sqrt(p * (1 - p) / n + Z95**2 / (4 * n * n))
-        return (middle - half) / (1 + Z95**2 / n), (middle + half) / (1 + Z95**2 / n)
+        return wilson(self.rate, self.won + self.lost + self.tied)
+
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """95 % interval of a share of n (Wilson 1927)."""
+    middle, half = share + Z95**2 / (2 * n), Z95 * sqrt(share * (1 - share) / n + Z95**2 / (4 * n * n))
+    return (middle - half) / (1 + Z95**2 / n), (middle + half) / (1 + Z95**2 / n)
 
 
 class Tally:

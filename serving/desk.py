@@ -4,6 +4,7 @@ seeds."""
 import hmac
 import logging
 import random
+import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -20,7 +21,7 @@ from monitoring import metrics
 from monitoring.log import EventLog, Row
 from monitoring.wins import WinsOfLog
 from serving.engine import Engine
-from serving.errors import Gone, Refused
+from serving.errors import Crowded, Gone, Refused
 from serving.in_flight import current
 
 logger = logging.getLogger("ostinato")
@@ -86,6 +87,7 @@ class Desk:
     log: EventLog
     wins: WinsOfLog
     secret: bytes  # of the log: what is blind stays so to who knows the seed
+    closing: threading.Event = field(default_factory=threading.Event)  # set when it answers no more
 
     @staticmethod
     def seed_of(asked: int | None, room: int) -> int:
@@ -117,7 +119,8 @@ class Desk:
         try:
             yield exchange
         except Exception as error:
-            told = {"error": str(error)[:1000]}
+            ours = not isinstance(error, (Refused, Crowded, InterruptedError))
+            told = {"error": str(error)[:1000], **({"fault": True} if ours else {})}
             self.append(Row("answer", endpoint, exchange.request_id, self.model, seed, body=told))
             if isinstance(error, InterruptedError):
                 raise Gone("nobody waits for the answer any more: the work was ended") from None

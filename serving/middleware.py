@@ -213,7 +213,9 @@ class CheckRequests:
         away."""
         request_id, gone = uuid.uuid4().hex, asyncio.Event()
         stream = EventStream(send, scope) if route.writes and _wants(scope, b"accept", MEDIA) else None
-        flight = begin(InFlight(request_id, key.id, stream.tell if stream else None))
+        user = dict(scope["headers"]).get(b"ostinato-user", b"").decode("latin-1")[:64]
+        flight = begin(InFlight(request_id, key.id, stream.tell if stream else None, user=user))
+        scope["ostinato_flight"] = flight  # for who counts: it knows which model answered
 
         async def heard() -> Message:
             await gone.wait()

@@ -87,5 +87,7 @@ class CountRequests:
         finally:
             metrics.IN_PROGRESS.labels(endpoint).dec()
             status = scope.get("ostinato_status", status)  # of a stream that ended in an error
-            metrics.REQUESTS.labels(endpoint, f"{status // 100}xx", self.model()).inc()
-            metrics.SECONDS.labels(endpoint, self.model()).observe(time.perf_counter() - begin)
+            flight = scope.get("ostinato_flight")
+            model = (flight and flight.model) or self.model()
+            metrics.REQUESTS.labels(endpoint, f"{status // 100}xx", model).inc()
+            metrics.SECONDS.labels(endpoint, model).observe(time.perf_counter() - begin)

@@ -46,6 +46,7 @@ WORK: dict[str, tuple[type[BaseModel], Callable[[Desk, Any], BaseModel]]] = {  #
     "/v1/edit": (edit.EditRequest, edit.edit),
     "/v1/pair": (pair.PairRequest, pair.pair),
 }
+TRIED = ("/v1/compose", "/v1/edit")  # that a challenger may answer, or has a try at in the shadow
 LOOK_S = 5.0  # between looks at the decoding threads
 
 
@@ -84,9 +85,8 @@ class Ostinato:
         metrics.forget_the_dead()
         self._log, self._stop = EventLog(LOG), threading.Event()
         self._wins = WinsOfLog(self._log)
-        self._watches = dict[str, threading.Event]()  # of drift, by model
         pinned = Wanted(MODEL, VERSION, Path(self.pinned.path))
-        self._live = Live(self._open(pinned), self._open, self._close)
+        self._live = Live(self._open(pinned), self._open, self._close, LOG / "rollouts")
         metrics.SERVES_PROMOTED.set(1)
         if follows := told("OSTINATO_LIVE"):
             self._live.follow(follows, self._stop)
@@ -105,7 +105,7 @@ class Ostinato:
         engine.warm_up()
         faiss_past = int(os.environ.get("OSTINATO_FAISS_PAST", "200000"))
         self._count_from_nothing(bundle.tag, bundle.lineage["licence"])
-        watched = self._watches[bundle.tag] = threading.Event()
+        closing = threading.Event()
         DriftWatch(
             self._log,
             bundle.profile,
@@ -114,7 +114,7 @@ class Ostinato:
             window_h=float(os.environ.get("OSTINATO_DRIFT_WINDOW_H", "24")),
             alpha=float(os.environ.get("OSTINATO_DRIFT_ALPHA", "0.01")),
             min_rows=int(os.environ.get("OSTINATO_DRIFT_MIN_ROWS", "50")),
-        ).start(watched)
+        ).start(closing)
         return Desk(
             model=bundle.tag,
             version=wanted.version,
@@ -125,25 +125,35 @@ class Ostinato:
             log=self._log,
             wins=self._wins,
             secret=self._log.secret(),
+            closing=closing,
         )
 
     def _close(self, desk: Desk) -> None:
         """Take leave of a desk whose last request has ended."""
-        self._watches.pop(desk.model).set()
-        metrics.INFO.labels(desk.model, desk.bundle.lineage["licence"]).set(0)
+        desk.closing.set()
+        if all(desk.model != other.model for other in self._live.desks):
+            metrics.INFO.labels(desk.model, desk.bundle.lineage["licence"]).set(0)
         for engine in filter(None, (desk.engine, desk.rival)):
             engine.batcher.close()
 
     def _carry_out(self, path: str, body: dict[str, Any]) -> BaseModel:
         """A request that was kept as a job."""
-        schema, answer = WORK[path]
-        with self._live.serving() as desk:
-            return answer(desk, schema.model_validate(body))
+        return self._answer(path, WORK[path][0].model_validate(body))
+
+    def _answer(self, path: str, request: Any) -> Any:
+        """Have music written, by the champion or a challenger that is tried."""
+        answer, tried = WORK[path][1], path in TRIED
+        with self._live.serving(tried) as desk:
+            done = answer(desk, request)
+        if tried:
+            self._live.shadow(answer, request)
+        return done
 
     def _count_from_nothing(self, model: str, licence: str) -> None:
         """Series that are at 0 from the start, so that an alert sees the first of each."""
         metrics.INFO.labels(model, licence).set(1)
         metrics.ENGINE_ALIVE.set(1)
+        metrics.ROLLOUTS_ABORTED.inc(0)
         for valid in ("true", "false"):
             metrics.TAKES.labels(valid, model)
         for operation in NAMES:
@@ -167,8 +177,8 @@ class Ostinato:
 
     def __is_alive__(self) -> bool:
         """False where a decoding thread has ended: only a restart heals that."""
-        desk = self._live.desk
-        engines = [engine for engine in (desk.engine, desk.rival) if engine]
+        desks = self._live.desks
+        engines = [engine for desk in desks for engine in (desk.engine, desk.rival) if engine]
         alive = all(engine.batcher.alive for engine in engines)
         metrics.ENGINE_ALIVE.set(alive)
         return alive
@@ -176,20 +186,18 @@ class Ostinato:
     @bentoml.on_shutdown
     def stop(self) -> None:
         self._stop.set()
-        for watched in list(self._watches.values()):
-            watched.set()
+        for desk in self._live.desks:
+            desk.closing.set()
 
     @bentoml.api(route="/v1/compose")
     def compose(self, request: compose.ComposeRequest, /, ctx: bentoml.Context) -> compose.ComposeAnswer:
         """Write music under controls."""
-        with self._live.serving() as desk:
-            return as_accepted(ctx.request.headers, request, lambda asked: compose.compose(desk, asked))
+        return as_accepted(ctx.request.headers, request, lambda asked: self._answer("/v1/compose", asked))
 
     @bentoml.api(route="/v1/edit")
     def edit(self, request: edit.EditRequest, /, ctx: bentoml.Context) -> edit.EditAnswer:
         """Change a part of a score, and prove that nothing else changed."""
-        with self._live.serving() as desk:
-            return as_accepted(ctx.request.headers, request, lambda asked: edit.edit(desk, asked))
+        return as_accepted(ctx.request.headers, request, lambda asked: self._answer("/v1/edit", asked))
 
     @bentoml.api(route="/v1/score")
     def score(self, request: score.ScoreRequest, /) -> score.ScoreAnswer:

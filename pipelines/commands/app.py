@@ -22,6 +22,7 @@ from pipelines.commands import (
     rate,
     registry,
     reproduce,
+    rollout,
     service,
 )
 from pipelines.running.machine import be_quiet
@@ -76,6 +77,7 @@ for command in (
 app.command("interactions")(feedback.import_interactions)
 app.add_typer(catalogue.catalogue, name="catalogue")
 app.add_typer(keys.keys, name="keys")
+app.add_typer(rollout.rollout, name="rollout")
 
 if __name__ == "__main__":
     app()

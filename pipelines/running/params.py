@@ -211,6 +211,13 @@ class Drift(Section):
     min_rows: int = Field(ge=2)
 
 
+class Rollout(Section):
+    fewest: int = Field(ge=1)
+    faults: float = Field(ge=0, le=1)
+    slower: float = Field(gt=0)
+    percentile: float = Field(ge=0, le=100)
+
+
 class Params(Section):
     ingest: Ingest
     prepare: Prepare
@@ -226,6 +233,7 @@ class Params(Section):
     gate: Gate
     package: Package
     drift: Drift
+    rollout: Rollout
     profiles: dict[str, dict[str, Any]] = {}
 
 

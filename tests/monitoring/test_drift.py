@@ -57,6 +57,8 @@ def test_metric_labels_come_from_closed_sets_and_gauges_state_their_mode() -> No
         "contract",
         "event",
         "part",
+        "mode",
+        "outcome",
     }
     for name, value in vars(metrics).items():
         if hasattr(value, "_labelnames"):
