@@ -55,12 +55,13 @@ class Server:
                     yield event, json.loads(value)
 
     def ask(
-        self, path: str, body: Any = None, method: str = "", key: str = "", prefer: str = ""
+        self, path: str, body: Any = None, method: str = "", key: str = "", prefer: str = "", user: str = ""
     ) -> tuple[int, Any]:
         data = json.dumps(body).encode() if body is not None else None
         headers = {"content-type": "application/json"}
         headers |= {"authorization": f"Bearer {key}"} if key else {}
         headers |= {"prefer": prefer} if prefer else {}
+        headers |= {"ostinato-user": user} if user else {}
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}{path}", data, headers, method=method or ("POST" if data else "GET")
         )
