@@ -7,6 +7,7 @@ file lock.
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,7 +84,7 @@ def register(folder: Path) -> Version:
     challenger."""
     import mlflow
 
-    from models.bundle import open_bundle
+    from models.bundle import copy_bundle, open_bundle
 
     bundle = open_bundle(folder)
     with _locked() as client:
@@ -111,13 +112,17 @@ def register(folder: Path) -> Version:
                     "overlap_gain": metrics["overlap_gain"],
                 }
             )
-            info = mlflow.pyfunc.log_model(
-                name="model",
-                python_model="pipelines/release/mlflow_model.py",
-                artifacts={"bundle": str(folder)},
-                code_paths=["music", "models"],
-                pip_requirements=["torch", "miditok", "symusic", "safetensors", "numpy", "scipy"],
-            )
+            with tempfile.TemporaryDirectory() as scratch:
+                named = Path(scratch) / "bundle"  # MLflow keeps it under the name of its folder
+                named.mkdir()
+                copy_bundle(bundle, named)
+                info = mlflow.pyfunc.log_model(
+                    name="model",
+                    python_model="pipelines/release/mlflow_model.py",
+                    artifacts={"bundle": str(named)},
+                    code_paths=["music", "models"],
+                    pip_requirements=["torch", "miditok", "symusic", "safetensors", "numpy", "scipy"],
+                )
         try:
             client.create_registered_model(MODEL)
         except mlflow.exceptions.MlflowException as error:
