@@ -14,7 +14,7 @@ from models.bundle import MANIFEST, digest_of, file_digests, open_bundle
 from tests.conftest import run
 from tests.server import Server, served
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("served")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("registry")]
 
 
 def spoilt(bundle: Path, target: Path) -> Path:
