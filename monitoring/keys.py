@@ -4,13 +4,14 @@ made."""
 import hashlib
 import hmac
 import json
-import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal, get_args
+
+from monitoring.whole_file import write_whole
 
 Scope = Literal["read", "compose", "feedback", "admin"]
 SCOPES: tuple[str, ...] = get_args(Scope)
@@ -107,7 +108,4 @@ class KeyFile:
 
     def _write(self, keys: Sequence[Key]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        temporary.touch(0o600)
-        temporary.write_text(json.dumps([asdict(key) for key in keys], indent=1) + "\n")
-        temporary.replace(self.path)
+        write_whole(self.path, json.dumps([asdict(key) for key in keys], indent=1) + "\n", 0o600)

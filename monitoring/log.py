@@ -21,6 +21,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
+from monitoring.whole_file import write_whole
+
 VERSION = 1
 Kind = Literal["request", "answer", "feedback"]
 Places = dict[str, tuple[int, int]]  # how far each file was read: its inode, and a byte
@@ -97,10 +99,7 @@ class EventLog:
         path = self.folder / ".secret"
         with self.alone():
             if not path.exists():
-                temporary = path.with_suffix(".part")
-                temporary.touch(0o600)
-                temporary.write_bytes(secrets.token_bytes(32))
-                temporary.replace(path)
+                write_whole(path, secrets.token_bytes(32), 0o600)
             return path.read_bytes()
 
     def rows(self, since: str = "") -> Iterator[Row]:

@@ -18,8 +18,7 @@ FEWEST_SECONDS = 0.5  # of the 95th percentile: nobody minds less
 class Limits:
     """When a rollout ends by itself. fewest: answers of each model before they are compared; faults: share of
     requests that may fail by a fault of ours beyond the champion's; slower: times the champion's 95th
-    percentile of seconds; percentile: points by which the music may surprise more; broken edits are never
-    allowed."""
+    percentile of seconds; percentile: points by which the music may surprise more."""
 
     fewest: int = 30
     faults: float = 0.02

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from monitoring.whole_file import write_whole
 from serving.errors import error_of
 from serving.in_flight import InFlight, begin, end
 
@@ -137,12 +138,7 @@ class Jobs:
         (self.folder / f"{job.id}.waiting").unlink(missing_ok=True)
 
     def _write(self, job: Job) -> None:
-        temporary = self.folder / f".{job.id}.{threading.get_ident()}"
-        with temporary.open("w") as handle:
-            json.dump(asdict(job), handle)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(self.folder / f"{job.id}.json")
+        write_whole(self.folder / f"{job.id}.json", json.dumps(asdict(job)))
 
     @contextmanager
     def _held(self, job_id: str) -> Iterator[bool]:

@@ -147,7 +147,7 @@ class Live:
         except Exception as error:
             logger.exception("challenger %s cannot be loaded", rollout.tag)
             return end_rollout(self._outcomes, rollout, f"it cannot be loaded: {error}")
-        self._trial = Trial(rollout, self._desk.model, desk, desk.log, self._outcomes)
+        self._trial = Trial(rollout, self._desk.model, desk, self._outcomes)
         metrics.ROLLOUT.labels(rollout.mode, rollout.tag).set(rollout.share)
         logger.info("%s of bundle %s begins, for %.0f %%", rollout.mode, rollout.tag, 100 * rollout.share)
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import os
 import queue
 import threading
 import uuid
@@ -16,8 +15,9 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from monitoring import metrics
-from monitoring.log import EventLog, Places
+from monitoring.log import Places
 from monitoring.rollout import Compared, Limits, outcome_file
+from monitoring.whole_file import write_whole
 from serving.desk import Desk
 from serving.in_flight import InFlight, begin, end
 
@@ -62,9 +62,9 @@ class Trial:
     """One rollout at work in this process. outcomes: folder where its end is written, for all workers and
     `ostinato rollout status`."""
 
-    def __init__(self, rollout: Rollout, champion: str, desk: Desk, log: EventLog, outcomes: Path) -> None:
+    def __init__(self, rollout: Rollout, champion: str, desk: Desk, outcomes: Path) -> None:
         self.rollout, self.desk = rollout, desk
-        self._log, self._places = log, Places()
+        self._places = Places()
         self._compared = Compared(champion, rollout.tag, rollout.began)
         self._champion, self._outcomes = champion, outcomes
         self._waiting: queue.Queue[tuple[Callable[[Desk, Any], BaseModel], Any]] = queue.Queue(WAITING)
@@ -101,7 +101,7 @@ class Trial:
 
     def look(self) -> None:
         """Compare it with the champion, and end it where it is worse than its limits let it be."""
-        for row in self._log.news(self._places, self._begin_anew):
+        for row in self.desk.log.news(self._places, self._begin_anew):
             self._compared.hear(row)
         why = self._compared.problem(self.rollout.limits)
         if why and not self.over:
@@ -117,8 +117,6 @@ def end_rollout(folder: Path, rollout: Rollout, why: str, figures: dict[str, Any
     logger.error("the rollout of %s ends by itself: %s", rollout.tag, why)
     time = datetime.now(timezone.utc).isoformat(timespec="seconds")
     folder.mkdir(parents=True, exist_ok=True)
-    target = outcome_file(folder, rollout.began)
-    partial = target.with_suffix(f".{os.getpid()}")
-    partial.write_text(json.dumps({"tag": rollout.tag, "why": why, "time": time, "figures": figures or {}}))
-    partial.replace(target)
+    told = {"tag": rollout.tag, "why": why, "time": time, "figures": figures or {}}
+    write_whole(outcome_file(folder, rollout.began), json.dumps(told))
     metrics.ROLLOUTS_ABORTED.inc()
