@@ -82,11 +82,8 @@ class Jobs:
 
     def of(self, job_id: str, owner: str) -> Job | None:
         """The job of an id, if that owner made it."""
-        try:
-            job = Job(**json.loads((self.folder / f"{job_id}.json").read_text()))
-        except FileNotFoundError:
-            return None
-        return job if job.owner == owner else None
+        job = self._read(job_id)
+        return job if job and job.owner == owner else None
 
     def end(self, job_id: str, owner: str) -> bool:
         """End a job that waits; False for one that is at work (or none)."""
@@ -115,7 +112,9 @@ class Jobs:
                 logger.exception("jobs cannot be worked at")
 
     def _carry_out(self, job_id: str, carry_out: Callable[[str, dict[str, Any]], BaseModel]) -> None:
-        job = Job(**json.loads((self.folder / f"{job_id}.json").read_text()))
+        job = self._read(job_id)
+        if job is None or job.state != "waiting":  # no job, or its process was killed once it was settled
+            return (self.folder / f"{job_id}.waiting").unlink(missing_ok=True)
         if job.tries >= MOST_TRIES:
             why = f"the service ended {job.tries} times while it worked at this: ask for less"
             return self._settle(job, state="failed", error={"code": "internal", "message": why})
@@ -136,6 +135,16 @@ class Jobs:
         """What came of a job; what was sent is not needed any more."""
         self._write(Job(**{**asdict(job), "body": {}, **outcome}))
         (self.folder / f"{job.id}.waiting").unlink(missing_ok=True)
+
+    def _read(self, job_id: str) -> Job | None:
+        """What is kept of a job; a file that is none (changed by hand, or of another version) stays."""
+        try:
+            return Job(**json.loads((self.folder / f"{job_id}.json").read_text()))
+        except FileNotFoundError:
+            return None
+        except (TypeError, ValueError):
+            logger.exception("%s.json in the folder of jobs is no job of this version", job_id)
+            return None
 
     def _write(self, job: Job) -> None:
         write_whole(self.folder / f"{job.id}.json", json.dumps(asdict(job)))

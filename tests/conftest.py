@@ -55,9 +55,14 @@ def normal_scores(draw: st.DrawFn, drums: bool = True) -> Score:
 
 @pytest.fixture(scope="session")
 def tokenizer() -> CellTokenizer:
+    return tokenizer_of([-1, 0, 40, 52])
+
+
+def tokenizer_of(programs: list[int]) -> CellTokenizer:
+    """A tokenizer of some instruments; -1 are drums."""
     return train_tokenizer(
         metres=[f"{n}/{d}" for n, d in METRES],
-        programs=[-1, 0, 40, 52],
+        programs=programs,
         styles=["chorale", "irish"],
         rhythms=["jig", "reel"],
         tempos=["slow", "fast"],

@@ -25,6 +25,47 @@ _ALIASES = {
     "recorder": 74,
     "drums": DRUMS,
 }
+_VOICE = 52
+# What part names of scores say in other languages and in full, beside the names of General MIDI.
+_IN_SCORES = {
+    0: "klavier pianoforte fortepiano",
+    6: "cembalo clavicembalo clavecin clavier harpsichord spinet virginal",
+    19: "organ orgel organo orgue",
+    24: "guitar gitarre chitarra guitare lute laute liuto luth",
+    40: "violino violine geige violon fiddle",
+    41: "bratsche",
+    42: "violoncello violoncelle vc gamba",
+    43: "contrabasso kontrabass contrebasse violone",
+    46: "harp harfe arpa harpe",
+    47: "pauken timbales timpano kettledrums",
+    52: "singstimme gesang chant canto voce vox stimme cantus discantus superius altus bassus quintus sextus "
+    "sopran sopranos altos mezzo contralto countertenor basso baritone bariton baritono mezzosopran",
+    56: "trompete tromba clarino trompette cornet",
+    57: "posaune trombone tromboni",
+    58: "basstuba",
+    60: "waldhorn corno corni cor hörner",
+    65: "saxophone saxofon sassofono",
+    68: "hautbois oboi hoboe",
+    69: "englischhorn",
+    70: "fagott fagotto fagotti basson",
+    71: "klarinette clarinetto clarinetti clarinette",
+    72: "ottavino",
+    73: "flöte querflöte flauto flauti flûte traverso",
+    74: "recorder blockflöte",
+}
+_ALIASES_OF_SCORES = {word: program for program, words in _IN_SCORES.items() for word in words.split()} | {
+    "viola da gamba": 42,
+    "double bass": 43,
+    "string bass": 43,
+    "electric bass": 33,
+    "soprano saxophone": 64,
+    "tenor saxophone": 66,
+    "baritone saxophone": 67,
+    "corno inglese": 69,
+    "cor anglais": 69,
+    "flauto piccolo": 72,
+    "flauto dolce": 74,
+}
 
 
 def program_of(name: str | int) -> int:
@@ -54,15 +95,19 @@ def name_of(program: int) -> str:
 
 
 def program_of_part(name: str) -> int:
-    """General MIDI program of a part name in a score ("Violin II", "Horn 2", "Soprano"); piano where the name
-    says nothing."""
+    """General MIDI program of a part name in a score ("Violin II", "Corno in F", "Soprano"), in English,
+    Italian, German or French; piano where the name says nothing. An instrument goes before a voice: an alto
+    saxophone does not sing."""
     words = [
         word
-        for word in name.lower().replace(".", " ").replace("-", " ").split()
-        if word not in ("i", "ii", "iii", "iv") and not word.isdigit()
+        for word in re.split(r"[\s.,()\-]+", name.lower())
+        if word and word not in ("i", "ii", "iii", "iv") and not word.isdigit()
     ]
-    for candidate in (" ".join(words), *words, *(word.rstrip("so") for word in words)):
-        program = _ALIASES.get(candidate, _BY_NAME.get(candidate))
-        if program is not None:
-            return program
-    return 0
+    phrases = [" ".join(words[i : i + n]) for n in (3, 2, 1) for i in range(len(words) - n + 1)]
+    found = [
+        program
+        for phrase in (name.lower().strip(), *phrases, *(word.rstrip("s") for word in words))
+        for table in (_ALIASES, _BY_NAME, _ALIASES_OF_SCORES)
+        if (program := table.get(phrase)) is not None
+    ]
+    return next((program for program in found if program != _VOICE), found[0] if found else 0)

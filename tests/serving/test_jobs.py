@@ -1,5 +1,6 @@
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,13 @@ def settled(jobs: Jobs, job_id: str, seconds: float = 5.0) -> Job:
     raise AssertionError("the job is not settled")
 
 
+def soon(true: Callable[[], bool], seconds: float = 5.0) -> None:
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
 @pytest.fixture
 def stop() -> Any:
     event = threading.Event()
@@ -41,7 +49,7 @@ def test_a_job_is_carried_out_and_what_was_sent_is_not_kept(tmp_path: Path, stop
     job = settled(jobs, "1" * 32)
     assert (job.state, job.answer) == ("done", {"text": "/v1/compose {'bars': 2} 11 k"})
     assert job.body == {}
-    assert not list(tmp_path.glob("*.waiting"))
+    soon(lambda: not list(tmp_path.glob("*.waiting")))
 
 
 @pytest.mark.parametrize(
@@ -70,6 +78,30 @@ def test_what_a_process_left_is_taken_up_but_not_for_ever(tmp_path: Path, stop: 
     jobs.work(lambda path, body: Said(text=""), stop)
     assert settled(jobs, "1" * 32).state == "done"
     assert settled(jobs, "2" * 32).state == "failed"
+
+
+def test_a_job_settled_by_a_process_that_was_killed_then_is_not_done_again(
+    tmp_path: Path, stop: threading.Event
+) -> None:
+    jobs, done = Jobs(tmp_path), []
+    jobs.add(Job("1" * 32, "k", "/v1/compose", state="done", answer={"text": "once"}))  # its mark is left
+    jobs.work(lambda path, body: done.append(path) or Said(text="twice"), stop)  # type: ignore[func-returns-value]
+    soon(lambda: not list(tmp_path.glob("*.waiting")))
+    assert not done
+    assert settled(jobs, "1" * 32).answer == {"text": "once"}
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"id": "1", "colour": "blue"}'])
+def test_a_file_that_is_no_job_stops_no_other(tmp_path: Path, stop: threading.Event, text: str) -> None:
+    (tmp_path / f"{'1' * 32}.json").write_text(text)
+    (tmp_path / f"{'1' * 32}.waiting").touch()
+    jobs = Jobs(tmp_path)
+    assert jobs.of("1" * 32, "k") is None
+    jobs.add(Job("2" * 32, "k", "/v1/compose"))
+    jobs.work(lambda path, body: Said(text="x"), stop)
+    assert settled(jobs, "2" * 32).state == "done"
+    soon(lambda: not list(tmp_path.glob("*.waiting")))
+    assert (tmp_path / f"{'1' * 32}.json").read_text() == text
 
 
 def test_jobs_of_many_workers_are_done_once(tmp_path: Path, stop: threading.Event) -> None:

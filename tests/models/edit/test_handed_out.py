@@ -18,6 +18,7 @@ from models.network.decoder import Network, sized
 from models.tokens.tokenizer import CellTokenizer
 from music.reading.midi import read_source
 from music.score.file_cells import FileCells
+from tests.conftest import tokenizer_of
 
 BAR = 1920
 
@@ -151,12 +152,42 @@ def test_an_edit_by_the_model_is_a_splice(tokenizer: CellTokenizer, operation: s
     assert [each - more for each, more in zip(others, others_after, strict=False)] == [Counter()] * 3
     assert notes_after[2] == notes[2]
     assert outside(notes_after[1], region) == outside(notes[1], region)
-    if operation != "harmonise":
+    if operation == "harmonise":
+        voices = read_source(answer.midi, LIMITS).score.tracks[2:]
+        assert [voice.program for voice in voices] == [40] * len(voices)
+        assert voices
+    else:
         assert others_after == others
         new = notes_after[1] - notes[1]
         assert len(new) > 1
         loud = [velocity for _, _, _, _, velocity in new]
         assert set(loud) <= {note[4] for note in notes[1]}
+
+
+def test_a_kit_stays_one_and_a_model_without_drums_says_so(tokenizer: CellTokenizer) -> None:
+    import torch
+
+    song = mido.MidiFile(ticks_per_beat=480)
+    song.tracks.extend([mido.MidiTrack(), mido.MidiTrack()])
+    place(song.tracks[0], [(480 * i, 240, 36 + 2 * (i % 2), 90) for i in range(32)], [], 9)
+    bass = [(0, mido.Message("program_change", channel=1, program=33))]
+    place(song.tracks[1], [(960 * i, 900, 40 + i % 5, 70) for i in range(16)], bass, 1)
+    data = io.BytesIO()
+    song.save(file=data)
+    source = read_source(data.getvalue(), LIMITS)
+    torch.manual_seed(0)
+    network = Network(sized("tiny", vocabulary=len(tokenizer), context=256)).eval()
+    decoder = TorchDecoder(network, 8)
+    edit, file = Edit("infill", (4, 8), (0,), seed=1), FileCells.of(source.score)
+    (answer,) = edit_file(tokenizer, {}, lambda r: fill(decoder, tokenizer, r), file, edit, 1, source)
+    (others, notes), (others_after, notes_after) = heard(data.getvalue()), heard(answer.midi)
+    assert others_after == others
+    assert notes_after[1] == notes[1]
+    assert outside(notes_after[0], (4, 8)) == outside(notes[0], (4, 8))
+    assert {channel for _, _, channel, _, _ in notes_after[0]} == {9}
+    assert len(answer.file.bars) == 8
+    with pytest.raises(ValueError, match="drums"):
+        edit_file(tokenizer_of([0]), {}, lambda r: fill(decoder, tokenizer, r), file, edit, 1, source)
 
 
 def test_new_notes_are_as_loud_as_those_around_them(tokenizer: CellTokenizer) -> None:

@@ -37,6 +37,19 @@ def test_three_subspines_join_in_one_line() -> None:
     assert sounding(found)[-2:] == [(2, 2, 60), (4, 4, 60)]
 
 
+def test_spines_split_join_and_split_again_without_loss() -> None:
+    found = read(
+        "**kern",
+        "*M4/4",
+        "=1",
+        *("*^", "4c\t4e", "4d\t4f", "*v\t*v", "2g"),
+        "=2",
+        *("*^", "2c\t2a", "2d\t2b", "*v\t*v"),
+        "*-",
+    )
+    assert len(sounding(found)) == 9
+
+
 def test_ties_join_every_note_of_a_chord() -> None:
     found = read("**kern", "*M4/4", "=1", "[2c [2e", "2c] 2e]", "=2", "1c", "*-")
     assert sounding(found)[:2] == [(0, 4, 60), (0, 4, 64)]

@@ -5,8 +5,11 @@ import zipfile
 
 import pytest
 
-from music.reading.files import Reading, read_file
+from models.edit.by_rule import Rule
+from models.edit.edit import apply_rule
+from music.reading.files import Reading, read_file, read_midi
 from music.score.errors import UnreadableScore
+from music.score.file_cells import FileCells
 from music.score.form import Limits, bar_table, note_array
 
 NOTE = "<note><pitch><step>{0}</step><octave>{1}</octave></pitch><duration>{2}</duration></note>"
@@ -129,6 +132,34 @@ def test_chord_symbols_and_dynamics_are_read() -> None:
     found = read(page(SCALE, soft + symbol + WHOLE))
     assert found.chords == [(4 * found.score.tpq, "Bbm7/F")]
     assert [note.velocity for note in found.score.tracks[0].notes] == [80, 80, 80, 80, 49]
+
+
+def test_a_packed_page_may_be_utf_16_and_its_table_of_contents_last() -> None:
+    packed = io.BytesIO()
+    text = page(SCALE, WHOLE).replace("UTF-8", "UTF-16")
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a page.xml", text.encode("utf-16"))
+        archive.writestr(
+            "META-INF/container.xml",
+            '<container><rootfiles><rootfile full-path="a page.xml"/></rootfiles></container>',
+        )
+    (found,) = read_file(packed.getvalue(), "x.mxl", Limits())
+    assert isinstance(found, Reading)
+    assert [pitch for _, _, pitch in sounding(found)] == [60, 62, 64, 65, 67]
+
+
+def test_the_number_of_an_instrument_is_believed_before_the_name_of_its_part() -> None:
+    violin = '<midi-instrument id="P1-I1"><midi-program>41</midi-program></midi-instrument>'
+    assert read(page(SCALE, instrument=violin, name="Flöte")).score.tracks[0].program == 40
+    assert read(page(SCALE, name="Violoncello")).score.tracks[0].program == 42
+
+
+def test_a_tempo_is_kept_by_an_edit() -> None:
+    mark = '<direction><direction-type><words>Andante</words></direction-type><sound tempo="72"/></direction>'
+    found = read(page(mark + SCALE, WHOLE))
+    answer = apply_rule(FileCells.of(found.score), "transpose", Rule(semitones=2), (1, 2), None, found.source)
+    assert [round(tempo.qpm, 3) for tempo in found.score.tempos] == [72]
+    assert [round(tempo.qpm, 3) for tempo in read_midi(answer.midi, Limits()).tempos] == [72]
 
 
 def test_what_could_harm_the_reader_is_refused() -> None:
