@@ -1,52 +1,108 @@
-"""Which reader is right. MusicXML: ours, partitura and verovio against music21, note by note (onset,
-duration, pitch; ties merged; as written, repeats not played), on every tenth Bach file of the corpus; ours by
-measure on other composers'. ABC: notes that cross a barline in tunes with an upbeat, with the upbeat restored
-and without.
+"""Which reader is right. Notes (onset, length, pitch), onsets, barlines, metres, first key and programs of
+ours, partitura, verovio and symusic against music21, on real files of every format; and what each takes,
+beside the bare parser of the format. MusicXML and kern as written, ABC as played. The MIDI files are written
+by verovio. Then, of other composers' MusicXML, ours by measure; and of ABC, notes that cross a barline in
+tunes with an upbeat, with the upbeat restored and without.
 
 Needs the `dev` extra (partitura, verovio).
 """
 
 import base64
+import tempfile
 import time
 import warnings
+import zipfile
 from bisect import bisect_right
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import metadata
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-import partitura
+import mido
 import verovio
+from lxml import etree
 from music21 import converter
 from symusic import Score
 
 from benchmarks import report
+from benchmarks.reading_facts import (
+    GRID,
+    Facts,
+    ours_as_played,
+    ours_as_written,
+    symusic,
+    with_music21,
+    with_partitura,
+    with_verovio,
+)
 from music.reading import abc
-from music.reading.files import quiet_stdout
+from music.reading.files import decoded, quiet_stdout
 from music.reading.musicxml import read_musicxml
 from music.score.form import bar_table, normalise, note_array
 
-Notes = set[tuple[int, int, int]]
-GRID = 24  # ticks a quarter
+CORPUS = Path(str(metadata.distribution("music21").locate_file("music21/corpus")))
+Reader = Callable[[Path], Facts]
+
+FACTS: dict[str, Callable[[Facts, Facts], float]] = {
+    "notes": lambda mine, theirs: overlap(mine.notes, theirs.notes),
+    "onsets": lambda mine, theirs: overlap(mine.onsets, theirs.onsets),
+    "barlines": lambda mine, theirs: overlap(mine.barlines, theirs.barlines),
+    "metres": lambda mine, theirs: float(mine.metres == theirs.metres),
+    "key": lambda mine, theirs: float(mine.key == theirs.key),
+    "programs": lambda mine, theirs: float(mine.programs == theirs.programs),
+}
 
 
-def by_music21(path: Path) -> Notes:
-    score: Any = converter.parse(path)
+def overlap(mine: set[Any] | None, theirs: set[Any] | None) -> float:
+    if not mine and not theirs:
+        return 1.0
+    return len((mine or set()) & (theirs or set())) / len((mine or set()) | (theirs or set()))
+
+
+def compared(
+    kind: str,
+    paths: list[Path],
+    reference: Reader,
+    readers: Mapping[str, Reader],
+    parser: Callable[[Path], Any],
+) -> list[dict[str, Any]]:
+    """A row for each reader: agreement with music21, files identical in notes, and time beside the parser."""
+    truth, times = timed(reference, paths)
+    _, bare = timed(parser, paths)
+    rows = [{"files of": kind, "reader": "music21", "files": len(paths), **speed(times, bare)}]
+    for name, read in readers.items():
+        found, times = timed(read, paths)
+        pairs = [(mine, truth[path]) for path, mine in found.items() if path in truth]
+        row: dict[str, Any] = {"files of": kind, "reader": name, "files": len(pairs)}
+        for fact, agreement in FACTS.items():
+            told = [pair for pair in pairs if None not in (getattr(each, fact) for each in pair)]
+            row[fact] = f"{sum(agreement(*pair) for pair in told) / len(told):.1%}" if told else "not told"
+        row["notes identical"] = (
+            f"{sum(mine.notes == theirs.notes for mine, theirs in pairs)} of {len(pairs)}"
+        )
+        rows.append({**row, **speed(times, bare)})
+    return rows
+
+
+def timed(read: Callable[[Path], Any], paths: list[Path]) -> tuple[dict[Path, Any], list[float]]:
+    """What is read of each file, without those that the reader refuses, and the seconds of each."""
+    found, times = {}, []
+    for path in paths:
+        begin = time.perf_counter()
+        try:
+            found[path] = read(path)
+        except Exception as error:  # of any reader: a file it cannot read
+            print(f"{read}: {path.name}: {error!r:.120}")
+        times.append(time.perf_counter() - begin)
+    return found, times
+
+
+def speed(times: list[float], bare: list[float]) -> dict[str, Any]:
     return {
-        (round(float(n.offset) * GRID), round(float(n.quarterLength) * GRID), pitch.midi)
-        for part in score.parts
-        for n in part.stripTies().flatten().notes
-        for pitch in n.pitches
-        if n.quarterLength  # no grace notes
-    }
-
-
-def by_ours(path: Path) -> Notes:
-    """As it stands on the page: music21 follows few of the repeats."""
-    page = read_musicxml(path.read_bytes())
-    return {
-        (round(onset * GRID), round(length * GRID), pitch)
-        for part in page.parts
-        for onset, length, pitch, _ in part.notes
+        "files a second": round(len(times) / sum(times), 1),
+        "times the bare parser": round(median(a / b for a, b in zip(times, bare, strict=True)), 1),
     }
 
 
@@ -70,52 +126,10 @@ def by_measure(path: Path) -> float:
     return len(mine & theirs) / len(mine | theirs)
 
 
-def by_partitura(path: Path) -> Notes:
-    notes: Notes = set()
-    for part in partitura.load_score(str(path)).parts:
-        for row in part.note_array():
-            notes.add(
-                (
-                    round(float(row["onset_quarter"]) * GRID),
-                    round(float(row["duration_quarter"]) * GRID),
-                    int(row["pitch"]),
-                )
-            )
-    return notes
-
-
-def by_verovio(path: Path) -> Notes:
-    toolkit = verovio.toolkit(True)
-    toolkit.loadFile(str(path))
-    score = Score.from_midi(base64.b64decode(toolkit.renderToMIDI()))
-    return {
-        (round(o / score.tpq * GRID), round(d / score.tpq * GRID), int(p))
-        for track in score.tracks
-        if len(track.notes)
-        for o, d, p in note_array(track).tolist()
-    }
-
-
-def row(name: str, agreement: list[float], seconds: float) -> dict[str, Any]:
-    return {
-        "reader": name,
-        "files": len(agreement),
-        "notes agreeing": f"{sum(agreement) / len(agreement):.1%}",
-        "files identical": f"{sum(a == 1 for a in agreement) / len(agreement):.1%}",
-        "ms a file": round(1000 * seconds),
-    }
-
-
-def from_zero(notes: Notes) -> Notes:
-    first = min(onset for onset, _, _ in notes)
-    return {(onset - first, duration, pitch) for onset, duration, pitch in notes}
-
-
 def crossing_share(restore: bool) -> tuple[int, float]:
     """(tunes with an upbeat in Ryan's collection, share of their notes that cross a barline)."""
-    folder = Path(str(metadata.distribution("music21").locate_file("music21/corpus/ryansMammoth")))
     shares = []
-    for path in sorted(folder.glob("*.abc")):
+    for path in sorted((CORPUS / "ryansMammoth").glob("*.abc")):
         for tune in abc.split_tunes(path.read_text(encoding="utf-8", errors="replace")):
             upbeat = abc.upbeat_quarters(abc.without_ornaments(tune.text))
             if not upbeat:
@@ -129,45 +143,70 @@ def crossing_share(restore: bool) -> tuple[int, float]:
     return len(shares), sum(shares) / len(shares)
 
 
+def midi_of(paths: list[Path], folder: Path) -> list[Path]:
+    """The files as verovio writes them as MIDI."""
+    written = []
+    for path in paths:
+        toolkit = verovio.toolkit(True)
+        toolkit.loadFile(str(path))
+        written.append(folder / f"{path.stem}.mid")
+        written[-1].write_bytes(base64.b64decode(toolkit.renderToMIDI()))
+    return written
+
+
+def bare_abc(path: Path) -> None:
+    with quiet_stdout():
+        Score.from_abc(path.read_text())
+
+
 def main() -> None:
     warnings.simplefilter("ignore")
     verovio.enableLog(verovio.LOG_OFF)
-    corpus = Path(str(metadata.distribution("music21").locate_file("music21/corpus")))
-    chorales = sorted((corpus / "bach").glob("*.mxl"))[::10]
+    pages = sorted((CORPUS / "bach").glob("*.mxl"))[::4]
+    kern = sorted((CORPUS / "palestrina").glob("*.krn"))[::26]
+    tunes = sorted((CORPUS / "ryansMammoth").glob("*.abc"))[::20]
     others = [
         path
         for name in ("mozart", "haydn", "schumann_clara", "beach", "joplin", "leadSheet", "schubert", "weber")
-        for path in sorted((corpus / name).rglob("*.*xml")) + sorted((corpus / name).rglob("*.mxl"))
+        for path in sorted((CORPUS / name).rglob("*.*xml")) + sorted((CORPUS / name).rglob("*.mxl"))
         if path.stat().st_size < 60_000
     ][:20]
-    reference = {path: from_zero(by_music21(path)) for path in chorales}
-    rows: list[dict[str, Any]] = []
-    for name, read in (("ours", by_ours), ("partitura", by_partitura), ("verovio", by_verovio)):
-        begin = time.perf_counter()
-        found = {path: from_zero(read(path)) for path in chorales}
-        seconds = (time.perf_counter() - begin) / len(chorales)
-        agreement = [
-            len(found[path] & reference[path]) / len(found[path] | reference[path]) for path in chorales
-        ]
-        rows.append(row(f"MusicXML, Bach: {name}", agreement, seconds))
-    begin = time.perf_counter()
-    for path in others:
-        by_ours(path)
-    seconds = (time.perf_counter() - begin) / len(others)
-    rows.append(row("MusicXML, others, by measure: ours", [by_measure(path) for path in others], seconds))
-    upbeats = []
+    on_page = {"ours": ours_as_written, "partitura": with_partitura, "verovio": with_verovio}
+    rows = compared("MusicXML, Bach", pages, with_music21, on_page, parsed)
+    rows += compared("kern, Palestrina", kern, with_music21, on_page, cells)
+    heard = {"ours": ours_as_played, "abc2midi alone": symusic}
+    rows += compared("ABC, Ryan", tunes, partial(with_music21, played=True), heard, bare_abc)
+    with tempfile.TemporaryDirectory() as folder:
+        files = midi_of(pages[::2], Path(folder))
+        midi = {"ours": ours_as_played, "symusic": symusic}
+        rows += compared("MIDI, Bach by verovio", files, with_music21, midi, mido.MidiFile)
+    shares = [by_measure(path) for path in others]
+    rows.append(
+        {
+            "files of": "MusicXML, others, by measure",
+            "reader": "ours",
+            "files": len(others),
+            "notes": f"{sum(shares) / len(shares):.1%}",
+            "notes identical": f"{sum(share == 1 for share in shares)} of {len(shares)}",
+        }
+    )
     for name, restore in (("upbeat restored", True), ("upbeat left out", False)):
-        tunes, share = crossing_share(restore)
-        upbeats.append(
-            {
-                "reader": f"abc2midi, {name}",
-                "files": tunes,
-                "notes agreeing": f"{share:.2%} of notes cross a barline",
-                "files identical": "",
-                "ms a file": "",
-            }
+        count, share = crossing_share(restore)
+        crossing = f"{share:.2%} cross a barline"
+        rows.append(
+            {"files of": "ABC, Ryan", "reader": f"abc2midi, {name}", "files": count, "notes": crossing}
         )
-    report.write("readers", [*rows, *upbeats], {})
+    report.write("readers", rows, {})
+
+
+def parsed(path: Path) -> Any:
+    with zipfile.ZipFile(path) as packed:
+        page = next(name for name in packed.namelist() if name.endswith("xml") and "META-INF" not in name)
+        return etree.fromstring(packed.read(page))
+
+
+def cells(path: Path) -> list[list[str]]:
+    return [line.split("\t") for line in decoded(path.read_bytes()).splitlines()]
 
 
 if __name__ == "__main__":

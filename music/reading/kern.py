@@ -18,11 +18,21 @@ _NOTE = re.compile(r"([A-Ga-g]+)([#\-n]*)")
 _LENGTH = re.compile(r"(\d+)(?:%(\d+))?(\.*)")
 _STEPS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
 _CODES = {
-    "*Ivioln": 40, "*Iviola": 41, "*Icello": 42, "*Icbass": 43, "*Iflt": 73, "*Ipicco": 72, "*Iflts": 74,
-    "*Ioboe": 68, "*Icangl": 69, "*Iclars": 71, "*Iclarinet": 71, "*Ifagot": 70, "*Icor": 60, "*Icornm": 60,
-    "*Itromp": 56, "*Itromb": 57, "*Ituba": 58, "*Itimpa": 47, "*Iarpa": 46, "*Ipiano": 0, "*Icemba": 6,
-    "*Iclavi": 7, "*Iorgan": 19, "*Iguitr": 24, "*Iliuto": 24, "*Isoprn": 52, "*Imezzo": 52, "*Ialto": 52,
-    "*Icalto": 52, "*Itenor": 52, "*Ibariu": 52, "*Ibass": 52, "*Ivox": 52, "*Ifeme": 52, "*Imale": 52,
+    f"*I{code}": program
+    for program, codes in {
+        0: "piano forte", 4: "rhode", 6: "cemba virgi", 7: "clavi", 8: "clest", 9: "glock", 11: "vibra",
+        12: "marim", 13: "xylo", 14: "campn caril chime", 15: "dulc", 16: "hammd", 19: "organ", 20: "reedo",
+        21: "accor", 22: "armon", 24: "guitr liuto ukule tiorb archl", 25: "mando", 27: "eguit", 33: "bguit",
+        40: "violn rebec", 41: "viola viold", 42: "cello violb violp violt", 43: "cbass", 46: "arpa",
+        47: "timpa", 52: "vox feme male nfant soprn cant mezzo calto alto falto tenor barit bariu bass",
+        56: "tromp clarp flugh corno", 57: "tromb tromt troma sackb", 58: "tuba", 60: "cor",
+        64: "saxS saxN", 65: "saxA", 66: "saxT", 67: "saxR saxB", 68: "oboe oboeD", 69: "cangl",
+        70: "fagot fag_c", 71: "clars clara clarb baset clarinet", 72: "picco fiffe",
+        73: "flt flt_a flt_b flts", 74: "recor fltds fltda fltdt fltdb fltdn fltdc", 75: "panpi", 77: "shaku",
+        79: "ocari", 104: "sitar", 105: "banjo", 106: "shami", 107: "koto",
+        109: "bagpS bagpI cornm", 110: "kit", 114: "steel",
+    }.items()
+    for code in codes.split()
 }  # fmt: skip
 
 
