@@ -14,7 +14,8 @@ import torch
 
 from benchmarks import report, short_runs
 from models.judge.tasks import cases_of, network_nats
-from models.network.decoder import Network, sized
+from models.network.config import sized
+from models.network.decoder import Network
 from models.network.likelihood import nats_per_note, piece_nats
 from models.tokens.asking import Asking
 from models.tokens.build import load_tokenizer

@@ -21,13 +21,15 @@ from benchmarks import report
 from models.bundle import Bundle, open_bundle
 from models.decoding.batching import Batcher, Ticket
 from models.decoding.grammar import Grammar
-from models.decoding.loop import Batch, Decoder, TorchDecoder
+from models.decoding.loop import Batch, Decoder
 from models.decoding.onnx_decoder import OnnxDecoder
 from models.decoding.onnx_graph import build_graph
 from models.decoding.script import Plan
+from models.decoding.torch_decoder import TorchDecoder
 from models.fill.region import Region
 from models.fill.request import Filled, FillRequest, empty
-from models.network.decoder import Network, sized
+from models.network.config import sized
+from models.network.decoder import Network
 from models.tokens.labels import Labels
 from models.tokens.tokenizer import CellTokenizer
 from music.score.form import end_tick

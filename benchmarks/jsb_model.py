@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.jsb_grid import DECIDED, KINDS, LOWEST, MATCHES, ORDER, REST, START, VOCABULARY, Piece
-from models.network.decoder import Layer, NetworkConfig, rotary_table
+from models.network.config import NetworkConfig
+from models.network.decoder import Layer, rotary_table
 
 REACH = 13  # semitones; larger intervals share one entry
 NEAR = 2 * REACH + 2  # entries of an interval table: -REACH .. REACH, and none

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from benchmarks import report, short_runs
 from benchmarks.jsb_grid import load
-from models.network.decoder import Network, sized
+from models.network.config import sized
+from models.network.decoder import Network
 from models.network.likelihood import piece_nats
 from models.network.optimizer import MuonAdamW
 from models.network.training import IGNORED, best_precision, learning_rate_factor

@@ -20,7 +20,8 @@ from safetensors.torch import load_file
 from benchmarks import report
 from benchmarks.starter import clean_environment
 from models.bundle import open_bundle
-from models.network.decoder import Network, NetworkConfig
+from models.network.config import NetworkConfig
+from models.network.decoder import Network
 from models.network.likelihood import nats_per_note, piece_nats
 from models.tokens.build import load_tokenizer
 from models.tokens.shards import Shard

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from benchmarks import report, short_runs
-from models.network.decoder import Network, sized
+from models.network.config import sized
+from models.network.decoder import Network
 from models.network.likelihood import nats_per_note, piece_nats
 from models.network.training import VALID_PIECES
 from models.tokens.asking import Asking

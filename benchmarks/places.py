@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from benchmarks import report, short_runs
-from models.network.decoder import Network, sized
-from models.network.likelihood import token_nats
+from models.network.config import sized
+from models.network.decoder import Network
 from models.tokens.asking import Asking
 from models.tokens.build import load_tokenizer
 from models.tokens.labels import Labels
@@ -99,7 +99,7 @@ class Interleaved(Dataset[Row]):
 def nats(network: Network, rows: list[np.ndarray], given: int, notes: int) -> float:
     """Nats a note of the tokens after the first `given` of each row (n, WIDTH)."""
     network.eval()
-    total = sum(float(token_nats(network, torch.from_numpy(row)[None])[0, given - 1 :].sum()) for row in rows)
+    total = sum(float(network.nats(row[None])[0, given - 1 :].sum()) for row in rows)
     return round(total / notes, 3)
 
 

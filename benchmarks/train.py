@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import report
-from models.network.decoder import Network, sized
+from models.network.config import sized
+from models.network.decoder import Network
 from models.network.optimizer import MuonAdamW
 from models.network.training import best_precision
 from models.tokens.build import load_tokenizer

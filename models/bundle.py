@@ -8,26 +8,30 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import safe_open
+from safetensors.numpy import load_file
 from safetensors.numpy import save_file as save_arrays
-from safetensors.torch import load_file
 
 from models.align.rewards import Rewards
 from models.align.rewards_file import load_rewards
 from models.decoding.onnx_decoder import OnnxDecoder
+from models.decoding.onnx_reader import OnnxReader
 from models.fill.forms import Forms
 from models.find.catalogue import Catalogue
 from models.find.embedding import Encoder
 from models.find.recommender import Recommender
 from models.judge.style_classifier import Labeller, load_judges
-from models.network.decoder import Network, NetworkConfig
+from models.network.config import NetworkConfig
 from models.tokens.build import load_tokenizer
 from models.tokens.tokenizer import CellTokenizer
 from music.analysis.similarity import RunIndex
 from music.score.cells import BY_NAME
+
+if TYPE_CHECKING:
+    from models.network.decoder import Network
 
 
 class BundleError(ValueError):
@@ -119,11 +123,23 @@ class Bundle:
         return load_tokenizer(self.folder / "tokenizer.json")
 
     @cached_property
-    def network(self) -> Network:
+    def network(self) -> "Network":
+        """On torch, to train on and to export; the service has `reader`."""
+        from safetensors.torch import load_file as load_tensors
+
+        from models.network.decoder import Network
+
         self._check_places()
         network = Network(NetworkConfig(**self._json("config.json")))
-        network.load_state_dict(load_file(self.folder / "model.safetensors"))
+        network.load_state_dict(load_tensors(self.folder / "model.safetensors"))
         return network.eval()
+
+    @cached_property
+    def reader(self) -> OnnxReader:
+        """Likelihoods and hidden states."""
+        self._check_places()
+        config = NetworkConfig(**self._json("config.json"))
+        return OnnxReader(load_file(self.folder / "model.safetensors"), config)
 
     def decoder(self, slots: int, threads: int | None = None) -> OnnxDecoder:
         """A back end of decoding with room for `slots` sequences; 8-bit where `evaluate` found that good

@@ -18,7 +18,8 @@ from models.align.rollouts import Writer, prompts_like, real_takes, take_of
 from models.fill.compose import Composition, requests_of
 from models.judge.evaluation import half_judges, melodies_of
 from models.judge.style_classifier import save_judges
-from models.network.decoder import Network, NetworkConfig
+from models.network.config import NetworkConfig
+from models.network.decoder import Network
 from models.tokens.build import load_tokenizer
 from models.tokens.shards import Shard, data_digest, opening
 from models.tokens.tokenizer import CellTokenizer

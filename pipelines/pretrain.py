@@ -13,7 +13,7 @@ BASE = Path(
 
 def main() -> None:
     params = load_params()
-    from models.network.decoder import sized
+    from models.network.config import sized
     from models.network.training import Training, Windows
     from models.tokens.asking import Asking
     from models.tokens.build import load_tokenizer

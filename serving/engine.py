@@ -83,7 +83,7 @@ class Engine:
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
-        self.tokenizer, self.network = bundle.tokenizer, bundle.network
+        self.tokenizer = bundle.tokenizer
         self.batcher = Batcher(bundle.decoders(SLOTS), self.tokenizer)
 
     def known(self) -> dict[str, list[str]]:

@@ -1,6 +1,7 @@
 """The BentoML service: the table of serving/routes.py as methods. The bundle is pinned by `model_tag.txt`,
 which `ostinato package` writes beside this file."""
 
+import serving.light  # isort: skip  # noqa: F401  (before all that would import torch)
 import logging
 import os
 import signal
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import bentoml
-import torch
 from pydantic import BaseModel
 
 from models.bundle import BundleError, open_bundle
@@ -38,6 +38,7 @@ HERE = Path(__file__).parent
 MODEL_TAG = (HERE / "model_tag.txt").read_text().strip()  # ostinato:<first 16 digits of the bundle's digest>
 MODEL = MODEL_TAG.partition(":")[2]
 VERSION = (HERE / "model_version.txt").read_text().strip()  # its number in the registry
+BASE_IMAGE = "python:3.11.14-slim-bookworm"
 REQUIREMENTS = (HERE / "requirements.txt").read_text().split()
 
 
@@ -62,7 +63,7 @@ LOG = told("OSTINATO_LOG") or Path(".ostinato/log")
 
 @bentoml.service(
     name="ostinato",
-    image=bentoml.images.Image(python_version="3.11", lock_python_packages=False)
+    image=bentoml.images.Image(base_image=BASE_IMAGE, lock_python_packages=False)
     .python_packages(*REQUIREMENTS)
     .run("mkdir -p /log && chown bentoml:bentoml /log"),
     workers=int(os.environ.get("OSTINATO_WORKERS", "1")),
@@ -81,7 +82,6 @@ class Ostinato:
                 "OSTINATO_KEYS names no file of keys: make one with `ostinato keys add`, or say "
                 "OSTINATO_OPEN=1 to let everybody who reaches the service ask everything"
             )
-        torch.set_num_threads(int(os.environ.get("OSTINATO_TORCH_THREADS", "2")))
         metrics.forget_the_dead()
         self._log, self._stop = EventLog(LOG), threading.Event()
         self._wins = WinsOfLog(self._log)

@@ -19,7 +19,7 @@ from models.decoding.script import Plan
 from models.fill.parts import as_played, polyphonic
 from models.fill.region import Region
 from models.fill.request import FillRequest, empty, plan_of
-from models.network.decoder import NetworkConfig
+from models.network.config import NetworkConfig
 from models.tokens.labels import Labels, TrackAsk
 from models.tokens.layout import filled, grid_of
 from models.tokens.place import WIDTH

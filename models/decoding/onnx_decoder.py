@@ -15,7 +15,8 @@ from models.tokens.place import WIDTH
 SPIN_US = 50
 
 
-def _session(graph: bytes, threads: int) -> ort.InferenceSession:
+def session_of(graph: bytes, threads: int) -> ort.InferenceSession:
+    """A session on the CPU that leaves other processes room."""
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.add_session_config_entry("session.intra_op.spin_duration_us", str(SPIN_US))
@@ -30,14 +31,15 @@ class OnnxDecoder:
     their next token overwrites.
     """
 
+    AT_ONCE = 64  # tokens of a prompt in a pass: 500 take 110 MB, which is kept, and no less time
     MERGE = 2  # idle slots worth running to spare a second run
     MANY = 6  # rows from which on more threads than one are faster
 
     def __init__(self, graph: bytes, slots: int = 1, threads: int = 1) -> None:
         """`threads`: for steps of MANY rows and for prompts; smaller steps take one, whose scores are the
         same to the bit."""
-        self._session = _session(graph, 1)
-        self._wide = _session(graph, threads) if threads > 1 else self._session
+        self._session = session_of(graph, 1)
+        self._wide = session_of(graph, threads) if threads > 1 else self._session
         shape = {
             name: int(value) for name, value in self._session.get_modelmeta().custom_metadata_map.items()
         }
@@ -81,15 +83,20 @@ class OnnxDecoder:
         return self.extend(slot, placed)
 
     def extend(self, slot: int, placed: np.ndarray) -> np.ndarray:
-        tokens = np.ascontiguousarray(placed[None], dtype=np.int32)
-        length = int(self._length[slot]) + tokens.shape[1]
+        length = int(self._length[slot]) + len(placed)
         if length > self.context:
             raise ValueError(f"{length} tokens in a context of {self.context}")
+        for at in range(0, len(placed), self.AT_ONCE):
+            self._read(slot, placed[at : at + self.AT_ONCE])
+        return self._logits[slot].astype(np.float64)
+
+    def _read(self, slot: int, placed: np.ndarray) -> None:
+        tokens = np.ascontiguousarray(placed[None], dtype=np.int32)
+        length = int(self._length[slot]) + tokens.shape[1]
         self._seqlens[slot], self._total[...] = length - 1, length
         session = self._wide if tokens.shape[1] > self.MANY else self._session
         session.run_with_iobinding(self._bind(session, tokens, slot))
         self._length[slot] = length
-        return self._logits[slot].astype(np.float64)
 
     def step(self, slots: np.ndarray, placed: np.ndarray) -> np.ndarray:
         if self._length[slots].max() >= self.context:

@@ -1,5 +1,5 @@
-"""The network as an ONNX graph for decoding: a few fused operators of ONNX Runtime, one ragged cache, weights
-in fp32 or in 8 bits.
+"""The network as an ONNX graph, a few fused operators of ONNX Runtime: for decoding, with one ragged cache
+and weights in fp32 or in 8 bits, and for reading whole sequences in fp32.
 
 B: rows, T: tokens, D: width, H: heads, E: width of a head, V: vocabulary, C: positions of the cache.
 Operators named here beyond the standard are ONNX Runtime's contrib operators (com.microsoft);
@@ -13,11 +13,13 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from models.network.decoder import NetworkConfig
+from models.network.config import NetworkConfig
 from models.tokens.place import COPIES, WIDTH
 
 BLOCK = 64  # weights that share a scale; with 128 the scores of a row depend on its company
 ZERO_POINT = 128
+EMBEDDING = "model.embed_tokens.weight"
+Shape = list[int | str]
 
 
 def eight_bits(weight: np.ndarray, block: int = BLOCK) -> tuple[np.ndarray, np.ndarray]:
@@ -104,23 +106,51 @@ def build_graph(weights: Mapping[str, np.ndarray], config: NetworkConfig, eight_
     tokens in a row after this call minus one; `total` int32 scalar, the longest row after this call; `k0 v0
     k1 ..` float32 (B, H, C, E). Outputs: `logits`, and `k0_out ..`, to be bound to the memory of `k0 ..`.
     """
-    width, heads, E = config.width, config.heads, config.width // config.heads
+    g, cache = _Graph(eight_bit), [f"{p}{i}" for i in range(config.layers) for p in "kv"]
     w = {name: np.asarray(value, dtype=np.float32) for name, value in weights.items()}
-    g = _Graph(eight_bit)
+    y, _ = _layers(g, w, config, cached=True)
+    last = g.op("Gather", [y, g.constant("last", np.array(-1))], "last_hidden", axis=1)
+    g.linear(last, "logits", w[EMBEDDING])
+    rows: Shape = ["B", len(w[EMBEDDING])]
+    shape: Shape = ["B", config.heads, "C", config.width // config.heads]
+    placed = helper.make_tensor_value_info("placed", TensorProto.INT32, ["B", "T", WIDTH])
+    more = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in cache]
+    return _model(g, config, [placed, *more], {"logits": rows, **{f"{name}_out": shape for name in cache}})
+
+
+def reading_graph(weights: Mapping[str, np.ndarray], config: NetworkConfig) -> bytes:
+    """An ONNX model that reads one sequence. Inputs: `embedded` float32 (1, T, D), what the tables say of it
+    (`tables_of`), `seqlens` and `total` as of `build_graph`. Outputs: `logits` (1, T, V) after every token,
+    and hidden states (1, T, D) after half of the layers, `half`, and after the last with the final norm,
+    `whole`.
+    """
+    g, w = _Graph(eight_bit=False), {name: np.asarray(value, np.float32) for name, value in weights.items()}
+    y, half = _layers(g, w, config, cached=False)
+    g.op("Identity", [half], "half")
+    g.op("Identity", [y], "whole")
+    g.linear(y, "logits", w[EMBEDDING])
+    states: Shape = [1, "T", config.width]
+    more = [helper.make_tensor_value_info("embedded", TensorProto.FLOAT, states)]
+    return _model(g, config, more, {"logits": [1, "T", len(w[EMBEDDING])], "half": states, "whole": states})
+
+
+def _layers(g: _Graph, w: Mapping[str, np.ndarray], config: NetworkConfig, cached: bool) -> tuple[str, str]:
+    """(what the final norm says, what goes on after half of the layers)."""
+    heads, E = config.heads, config.width // config.heads
     angle = np.outer(np.arange(config.context + 1), config.rope_base ** (-np.arange(E // 2) / (E // 2)))
     cos, sin = (
         g.constant("cos", np.cos(angle).astype(np.float32)),
         g.constant("sin", np.sin(angle).astype(np.float32)),
     )
-    embedding = w["model.embed_tokens.weight"]
-    x, skip = _embedded(g, w), None
+    x, skip, half = _embedded(g, w) if cached else "embedded", None, ""
     for i in range(config.layers):
         at = f"model.layers.{i}."
         y, x = g.norm(f"{at}input_layernorm", x, skip, w[f"{at}input_layernorm.weight"])
+        half = x if i == config.layers // 2 else half
         qkv = g.linear(y, f"{at}qkv", np.concatenate([w[f"{at}self_attn.{p}_proj.weight"] for p in "qkv"]))
         g.op(
             "GroupQueryAttention",
-            [qkv, "", "", f"k{i}", f"v{i}", "seqlens", "total", cos, sin],
+            [qkv, "", "", *((f"k{i}", f"v{i}") if cached else ("", "")), "seqlens", "total", cos, sin],
             [f"{at}attention", f"k{i}_out", f"v{i}_out"],
             contrib=True,
             num_heads=heads,
@@ -141,16 +171,15 @@ def build_graph(weights: Mapping[str, np.ndarray], config: NetworkConfig, eight_
             g.op("Mul", [silu, f"{at}up"], f"{at}gated"), f"{at}down", w[f"{at}mlp.down_proj.weight"]
         )
     y, _ = g.norm("model.norm", x, skip, w["model.norm.weight"])
-    last = g.op("Gather", [y, g.constant("last", np.array(-1))], "last_hidden", axis=1)
-    g.linear(last, "logits", embedding)
-    return _model(g, config, heads, E, len(embedding), width)
+    return y, half
 
 
-def _embedded(g: _Graph, w: Mapping[str, np.ndarray]) -> str:
-    """What the layers read of tokens with their places: rows of three kinds of tables, summed. What a copy
+def tables_of(w: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """What the layers read of tokens with their places: rows of three kinds of tables (.., D), summed; and
+    where the table starts that each number of a token with its place looks into, int32 (WIDTH,). What a copy
     says is the row of its token turned by a matrix, worked out here for every token; token 0 and entry 0 say
     nothing."""
-    embedding, places = w["model.embed_tokens.weight"], w["model.embed_places.weight"].copy()
+    embedding, places = w[EMBEDDING], w["model.embed_places.weight"].copy()
     places[0] = 0
     vocabulary = len(embedding)
     tables = [embedding]
@@ -158,12 +187,15 @@ def _embedded(g: _Graph, w: Mapping[str, np.ndarray]) -> str:
         table = embedding @ w[f"model.copies.{i}.weight"].T
         table[0] = 0
         tables.append(table)
-    starts = np.zeros(
-        WIDTH, dtype=np.int32
-    )  # of the table that each number of a token with its place looks into
+    starts = np.zeros(WIDTH, dtype=np.int32)
     starts[1 : 1 + COPIES] = vocabulary * np.arange(1, 1 + COPIES)
     starts[1 + COPIES :] = vocabulary * (1 + COPIES)
-    table = g.constant("tables", np.concatenate([*tables, places]))
+    return np.concatenate([*tables, places]), starts
+
+
+def _embedded(g: _Graph, w: Mapping[str, np.ndarray]) -> str:
+    tables, starts = tables_of(w)
+    table = g.constant("tables", tables)
     rows = g.op("Add", ["placed", g.constant("table_starts", starts)], "rows")
     found = g.op("Gather", [table, rows], "looked_up")  # (B, T, WIDTH, D)
     # summed by a product of one row: ReduceSum adds in another order where other rows are beside it
@@ -172,17 +204,18 @@ def _embedded(g: _Graph, w: Mapping[str, np.ndarray]) -> str:
     return g.op("Squeeze", [total, g.constant("places", np.array([2]))], "embedded")
 
 
-def _model(g: _Graph, config: NetworkConfig, heads: int, E: int, vocabulary: int, width: int) -> bytes:
-    cache = [f"{p}{i}" for i in range(config.layers) for p in "kv"]
+def _model(
+    g: _Graph, config: NetworkConfig, more: list[onnx.ValueInfoProto], out: Mapping[str, Shape]
+) -> bytes:
+    """more: inputs beside those that every graph has, first what is read; out: outputs of floats."""
     value = helper.make_tensor_value_info
     inputs = [
-        value("placed", TensorProto.INT32, ["B", "T", WIDTH]),
+        more[0],
         value("seqlens", TensorProto.INT32, ["B"]),
         value("total", TensorProto.INT32, []),
+        *more[1:],
     ]
-    inputs += [value(name, TensorProto.FLOAT, ["B", heads, "C", E]) for name in cache]
-    outputs = [value("logits", TensorProto.FLOAT, ["B", vocabulary])]
-    outputs += [value(f"{name}_out", TensorProto.FLOAT, ["B", heads, "C", E]) for name in cache]
+    outputs = [value(name, TensorProto.FLOAT, shape) for name, shape in out.items()]
     graph = helper.make_graph(g.nodes, "decoder", inputs, outputs, g.constants)
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
@@ -190,9 +223,9 @@ def _model(g: _Graph, config: NetworkConfig, heads: int, E: int, vocabulary: int
         model,
         {
             "context": str(config.context),
-            "heads": str(heads),
+            "heads": str(config.heads),
             "layers": str(config.layers),
-            "width": str(width),
+            "width": str(config.width),
         },
     )
     return bytes(model.SerializeToString())

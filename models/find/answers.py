@@ -9,7 +9,7 @@ from models.find.catalogue import Catalogue, Hit
 from models.find.embedding import Encoder
 from models.find.reasons import Why
 from models.find.recommender import Recommender
-from models.network.decoder import Network
+from models.network.reading import Reads
 from models.tokens.tokenizer import CellTokenizer
 
 
@@ -29,7 +29,7 @@ class Finding(Protocol):
     @property
     def tokenizer(self) -> CellTokenizer: ...
     @property
-    def network(self) -> Network: ...
+    def reader(self) -> Reads: ...
     @property
     def encoder(self) -> Encoder: ...
     @property

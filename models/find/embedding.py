@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from symusic import Score
 
 from models.judge.style_classifier import features
-from models.network.decoder import Network
+from models.network.reading import Reads
 from models.tokens.labels import Labels
 from models.tokens.place import WIDTH, Told
 from models.tokens.place_reader import PlaceReader
@@ -66,24 +65,17 @@ def parts_of(
     return parts
 
 
-@torch.inference_mode()
-def hidden_block(network: Network, ids: Sequence[np.ndarray], batch_tokens: int = 4096) -> np.ndarray:
+def hidden_block(network: Reads, ids: Sequence[np.ndarray], batch_tokens: int = 4096) -> np.ndarray:
     """Mean hidden state after half of the layers and after the last, float32 (P, 2 * width)."""
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     out = np.zeros((len(ids), 2 * network.config.width), dtype=np.float32)
-    network.eval()
     while order:
         width = len(ids[order[-1]])
         batch, order = order[-max(batch_tokens // width, 1) :], order[: -max(batch_tokens // width, 1)]
-        padded = torch.zeros(len(batch), width, WIDTH, dtype=torch.int32)
+        padded = np.zeros((len(batch), width, WIDTH), dtype=np.int32)
         for row, i in enumerate(batch):
-            padded[row, : len(ids[i])] = torch.from_numpy(ids[i])
-        lengths = torch.tensor([len(ids[i]) for i in batch])
-        inside = (torch.arange(width) < lengths[:, None]).float()[:, :, None]
-        states = network.states(padded, (network.config.layers // 2, network.config.layers))
-        out[batch] = torch.cat(
-            [(state.float() * inside).sum(1) / lengths[:, None] for state in states], dim=1
-        ).numpy()
+            padded[row, : len(ids[i])] = ids[i]
+        out[batch] = network.mean_states(padded, np.array([len(ids[i]) for i in batch]))
     return out
 
 
@@ -125,7 +117,7 @@ class Encoder:
     def width(self) -> int:
         return len(self.second)
 
-    def blocks(self, network: Network, parts: Sequence[Part]) -> np.ndarray:
+    def blocks(self, network: Reads, parts: Sequence[Part]) -> np.ndarray:
         """(P, D) of passages."""
         return np.concatenate(
             [
@@ -148,7 +140,7 @@ class Encoder:
             out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-9), dtype=np.float32
         )
 
-    def embed(self, network: Network, parts: Sequence[Part]) -> np.ndarray:
+    def embed(self, network: Reads, parts: Sequence[Part]) -> np.ndarray:
         return self.project(self.blocks(network, parts))
 
     def save(self, path: Path) -> None:
@@ -172,7 +164,7 @@ def piece_vector(passages: np.ndarray) -> np.ndarray:
 
 
 def embed_score(
-    encoder: Encoder, network: Network, tokenizer: CellTokenizer, score: Score
+    encoder: Encoder, network: Reads, tokenizer: CellTokenizer, score: Score
 ) -> tuple[list[Part], np.ndarray]:
     """Passages of a score and their vectors. Raises UnreadableScore where it is too short."""
     parts = parts_of(tokenizer, score)

@@ -147,7 +147,7 @@ class Finder:
         for score in scores:
             try:
                 mine = piece_vector(
-                    embed_score(self.model.encoder, self.model.network, self.model.tokenizer, score)[1]
+                    embed_score(self.model.encoder, self.model.reader, self.model.tokenizer, score)[1]
                 )
             except (UnreadableScore, NotRepresentable):
                 found.append(float("-inf"))

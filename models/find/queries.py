@@ -29,7 +29,7 @@ def embedded(model: Finding, raw: Score, bars: tuple[int, int] | None = None) ->
                 f"there are no bars {bars[0] + 1} to {bars[1]}: the score has {len(table)}", "bars"
             )
         part = excerpt(score, bars) if bars else score
-        parts, vectors = embed_score(model.encoder, model.network, t, part)
+        parts, vectors = embed_score(model.encoder, model.reader, t, part)
     except (UnreadableScore, NotRepresentable) as error:
         raise Unanswerable(str(error), "score") from error
     first = bars[0] if bars else 0

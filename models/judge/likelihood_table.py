@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 
 from models.judge.ngram import NgramModel
-from models.network.decoder import Network
 from models.network.likelihood import nats_per_note, piece_nats
+from models.network.reading import Reads
 from models.tokens.shards import Shard
 from models.tokens.tokenizer import CellTokenizer
 
 
 def likelihood(
-    network: Network, tokenizer: CellTokenizer, test: Shard, ngram: NgramModel
+    network: Reads, tokenizer: CellTokenizer, test: Shard, ngram: NgramModel
 ) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
     """Nats of the test split by the model (without and with labels) and by the n-gram; and a record a
     piece."""

@@ -7,8 +7,8 @@ import numpy as np
 from symusic import Score, TimeSignature
 
 from models.fill.readable import readable
-from models.network.decoder import Network
 from models.network.likelihood import bar_surprise, nats_per_note, piece_nats
+from models.network.reading import Reads
 from models.tokens.labels import Labels
 from models.tokens.tokenizer import CellTokenizer, NotRepresentable
 from music.analysis.descriptors import describe, describe_opening
@@ -27,7 +27,7 @@ class Scoring(Protocol):
     @property
     def tokenizer(self) -> CellTokenizer: ...
     @property
-    def network(self) -> Network: ...
+    def reader(self) -> Reads: ...
     @property
     def run_index(self) -> RunIndex: ...
     @property
@@ -62,7 +62,7 @@ def judge(model: Scoring, score: Score, labels: Labels) -> Judged:
             f"the score has {score.note_num()} notes in {len(ids)} tokens; at most "
             f"{MOST_TOKENS} tokens are scored at once: send a part"
         )
-    nats = piece_nats(model.network, model.tokenizer, [(ids, bar_starts)], [labels])[0]
+    nats = piece_nats(model.reader, model.tokenizer, [(ids, bar_starts)], [labels])[0]
     each = nats_per_note([nats], [score.note_num()])
     run, owner = model.run_index.longest_run(melody(score))
     reference = np.array(model.profile["nats_per_note"])

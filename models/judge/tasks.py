@@ -5,11 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from models.judge.ngram import NgramModel
-from models.network.decoder import Network
-from models.network.likelihood import token_nats
+from models.network.reading import Reads
 from models.tokens.labels import Labels
 from models.tokens.layout import AHEAD_SHARE, LEFT_SHARE, Grid, ahead_end, begin, filled, grid_of, left_start
 from models.tokens.place import WIDTH, Told
@@ -116,9 +114,8 @@ def sequence(
     return ids + left + own, [False] * (len(ids) + len(left)) + mine, left + own, told
 
 
-@torch.inference_mode()
 def network_nats(
-    network: Network,
+    network: Reads,
     tokenizer: CellTokenizer,
     cases: Sequence[Case],
     *,
@@ -130,19 +127,18 @@ def network_nats(
     context, places = network.config.context, PlaceReader(tokenizer)
     rows = [sequence(tokenizer, case, context, Labels(), look_ahead) for case in cases]
     order = sorted(range(len(cases)), key=lambda i: len(rows[i][0]))
-    network.eval()
     for at in range(0, len(order), batch_size):
         batch = order[at : at + batch_size]
         width = min(max(len(rows[i][0]) for i in batch), context + 1)
-        placed = torch.zeros(len(batch), width, WIDTH, dtype=torch.int32)
-        scored = torch.zeros(len(batch), width)
+        placed = np.zeros((len(batch), width, WIDTH), dtype=np.int32)
+        scored = np.zeros((len(batch), width), dtype=bool)
         for row, i in enumerate(batch):
             ids, mine, _, told = rows[i]
             length = min(len(ids), width)
-            placed[row, :length] = torch.from_numpy(places.read(np.array(ids), told)[:length])
-            scored[row, :length] = torch.tensor(mine[:length], dtype=torch.float32)
-        losses = token_nats(network, placed)
-        nats[batch] = (losses * scored[:, 1:]).sum(dim=1).double().numpy()
+            placed[row, :length] = places.read(np.array(ids), told)[:length]
+            scored[row, :length] = mine[:length]
+        losses = network.nats(placed)
+        nats[batch] = (losses.astype(np.float64) * scored[:, 1:]).sum(axis=1)
     return nats
 
 
@@ -161,7 +157,7 @@ def ngram_nats(
 
 
 def task_table(
-    network: Network, ngram: NgramModel, tokenizer: CellTokenizer, shard: Shard, *, count: int, seed: int
+    network: Reads, ngram: NgramModel, tokenizer: CellTokenizer, shard: Shard, *, count: int, seed: int
 ) -> dict[str, dict[str, float]]:
     """Nats per note of every task: the network, the same not shown what lies ahead, the n-gram, and how many
     regions and notes."""

@@ -6,49 +6,18 @@ width of a head, V: vocabulary.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.network import fused
+from models.network.config import NetworkConfig
 from models.tokens.place import COPIES, ENTRIES
 
 EPSILON = 1e-6  # of the norms
 PLACE_SCALE = 0.005  # of the entries of places at the start: some thirty of them are summed
-
-
-@dataclass(frozen=True)
-class NetworkConfig:
-    """Shape of a network. `context`: tokens it is trained on at once; positions past it are not learned."""
-
-    vocabulary: int
-    context: int
-    width: int
-    layers: int
-    heads: int
-    feed_forward: int
-    dropout: float = 0.0
-    rope_base: float = 10_000.0
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-SIZES = {  # width, layers, heads, feed_forward: about 0.1, 3.5, 14 and 85 million parameters
-    "tiny": (64, 2, 2, 176),
-    "small": (256, 4, 4, 704),
-    "base": (384, 8, 6, 1024),
-    "large": (768, 12, 12, 2048),
-}
-
-
-def sized(size: str, *, vocabulary: int, context: int, dropout: float = 0.0) -> NetworkConfig:
-    """The configuration of a named size."""
-    width, layers, heads, feed_forward = SIZES[size]
-    return NetworkConfig(vocabulary, context, width, layers, heads, feed_forward, dropout)
 
 
 class KVCache:
@@ -294,6 +263,27 @@ class Network(nn.Module):
 
     def forward(self, placed: Tensor, cache: KVCache | None = None) -> Tensor:
         return self.logits(self.hidden(placed, cache))
+
+    def token_nats(self, placed: Tensor) -> Tensor:
+        """Nats of each token after the first: placed (B, T, WIDTH) to float32 (B, T - 1)."""
+        logits = self(placed[:, :-1]).float().transpose(1, 2)
+        return F.cross_entropy(logits, placed[:, 1:, 0].long(), reduction="none")
+
+    @torch.inference_mode()
+    def nats(self, placed: np.ndarray) -> np.ndarray:
+        """See models/network/reading.py, here and below."""
+        self.eval()
+        return self.token_nats(torch.from_numpy(placed).to(self.device)).cpu().numpy()
+
+    @torch.inference_mode()
+    def mean_states(self, placed: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        self.eval()
+        counts, layers = torch.from_numpy(lengths), self.config.layers
+        inside = (torch.arange(placed.shape[1]) < counts[:, None]).float()[:, :, None]
+        states = self.states(torch.from_numpy(placed), (layers // 2, layers))
+        return torch.cat(
+            [(state.float() * inside).sum(1) / counts[:, None] for state in states], dim=1
+        ).numpy()
 
     def loss(
         self,

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from models.network.decoder import Network, NetworkConfig
+from models.network.config import NetworkConfig
+from models.network.decoder import Network
 from models.tokens.tokenizer import CellTokenizer
 
 

@@ -5,11 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional as F
 
-from models.network.decoder import Network
+from models.network.reading import Reads
 from models.tokens.asking import told_of
 from models.tokens.labels import Labels
 from models.tokens.place import WIDTH, Told
@@ -61,16 +58,8 @@ def windows_of(
     return windows
 
 
-def token_nats(network: Network, placed: Tensor) -> Tensor:
-    """Nats of each token after the first: tokens with their places (B, T, WIDTH) to float32 (B, T - 1), on
-    the device of the network."""
-    logits = network(placed[:, :-1]).float().transpose(1, 2)
-    return F.cross_entropy(logits, placed[:, 1:, 0].long(), reduction="none")
-
-
-@torch.inference_mode()
 def piece_nats(
-    network: Network,
+    network: Reads,
     tokenizer: CellTokenizer,
     pieces: Sequence[tuple[np.ndarray, np.ndarray]],
     labels: Sequence[Labels] | None = None,
@@ -86,7 +75,6 @@ def piece_nats(
         jobs += windows_of(i, np.asarray(body), bar_starts, asked, tokenizer, places, context)
     nats = [np.zeros(len(body), dtype=np.float32) for body, _ in pieces]
     jobs.sort(key=lambda window: len(window.placed))
-    network.eval()
     while jobs:
         count = max(batch_tokens // len(jobs[-1].placed), 1)
         batch, jobs = jobs[-count:], jobs[:-count]
@@ -94,9 +82,9 @@ def piece_nats(
         rows = np.zeros((len(batch), width, WIDTH), dtype=np.int32)
         for row, window in enumerate(batch):
             rows[row, : len(window.placed)] = window.placed
-        losses = token_nats(network, torch.from_numpy(rows).to(network.device)).cpu()
+        losses = network.nats(rows)
         for row, window in enumerate(batch):
-            scored = losses[row, window.first - 1 : len(window.placed) - 1].numpy()
+            scored = losses[row, window.first - 1 : len(window.placed) - 1]
             nats[window.piece][window.target : window.target + len(scored)] = scored
     return nats
 

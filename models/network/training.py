@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from models.network.decoder import Network, NetworkConfig
+from models.network.config import NetworkConfig
+from models.network.decoder import Network
 from models.network.likelihood import piece_nats
 from models.network.lora import add_low_rank
 from models.network.optimizer import MuonAdamW

@@ -100,7 +100,7 @@ def sync(bundle: "Bundle") -> int:
     if not items:
         target.unlink(missing_ok=True)
         return 0
-    vectors = bundle.encoder.embed(bundle.network, [part for mine in parts for part in mine])
+    vectors = bundle.encoder.embed(bundle.reader, [part for mine in parts for part in mine])
     owners = np.repeat(np.arange(len(parts)), [len(mine) for mine in parts])
     found = Catalogue(
         items,

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 NAME = "ostinato"
 PACKAGES = ("music", "models", "serving", "monitoring")
 TRAINING_ONLY = (
+    "models/network/decoder.py",
+    "models/network/fused.py",
+    "models/network/huggingface.py",
+    "models/decoding/torch_decoder.py",
+    "models/tokens/vocabulary.py",
     "models/network/training.py",
     "models/network/optimizer.py",
     "models/tokens/windows.py",
@@ -36,6 +41,7 @@ TRAINING_ONLY = (
     "music/writing/pianoroll.py",
     "music/analysis/overlap.py",
 )
+COMPILERS = ("ca-certificates gnupg2 bash build-essential git", "ca-certificates bash")
 HEALTH = (
     'HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD python -c "import '
     "urllib.request as u; u.urlopen('http://127.0.0.1:3000/readyz', timeout=2)\"\n"
@@ -119,9 +125,8 @@ def build(bundle: "Bundle", licences_served: tuple[str, ...], version: str) -> s
     tag = store_model(bundle)
     bento_tag = bento_tag_of(bundle.digest)
     try:
-        _add_health_check(
-            Path(bentoml.bentos.get(bento_tag).path) / "env/docker/Dockerfile"
-        )  # a build killed before its last step lacks it
+        # again, for a build that was killed before its last step
+        _slim_and_checked(Path(bentoml.bentos.get(bento_tag).path) / "env/docker/Dockerfile")
         return bento_tag
     except bentoml.exceptions.NotFound:
         pass
@@ -150,7 +155,7 @@ def build(bundle: "Bundle", licences_served: tuple[str, ...], version: str) -> s
         done = subprocess.run(command, cwd=context, env=bento_environment(), capture_output=True, text=True)
     if done.returncode:
         raise StageError(f"bentoml build failed:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
-    _add_health_check(Path(bentoml.bentos.get(bento_tag).path) / "env/docker/Dockerfile")
+    _slim_and_checked(Path(bentoml.bentos.get(bento_tag).path) / "env/docker/Dockerfile")
     return bento_tag
 
 
@@ -164,8 +169,9 @@ def _code_digest() -> str:
     return digest.hexdigest()[:8]
 
 
-def _add_health_check(dockerfile: Path) -> None:
-    text = dockerfile.read_text()
+def _slim_and_checked(dockerfile: Path) -> None:
+    """BentoML's Dockerfile without compilers (all packages are wheels), with a health check."""
+    text = dockerfile.read_text().replace(*COMPILERS)
     if "HEALTHCHECK" not in text:
         head, entry, tail = text.rpartition("ENTRYPOINT")
         dockerfile.write_text(head + HEALTH + "\n" + entry + tail)

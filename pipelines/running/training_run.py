@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
     from torch import Tensor
 
-    from models.network.decoder import NetworkConfig
+    from models.network.config import NetworkConfig
 
 TOKENS = Path("data/tokens")
 Parts = tuple["pl.LightningModule", "pl.LightningDataModule"]
@@ -239,7 +239,7 @@ def load_weights(folder: Path) -> tuple["NetworkConfig", dict[str, "Tensor"]]:
     """What `save_weights` wrote."""
     from safetensors.torch import load_file
 
-    from models.network.decoder import NetworkConfig
+    from models.network.config import NetworkConfig
 
     config = NetworkConfig(**json.loads((folder / "config.json").read_text()))
     return config, load_file(folder / "model.safetensors")

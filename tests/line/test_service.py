@@ -216,6 +216,12 @@ def test_the_image_is_light_non_root_checked_and_without_secrets(tiny_line: Path
     assert "HEALTHCHECK" in dockerfile
     assert not re.search(r"(?i)password|secret_key|token=", dockerfile)
     requirements = (image / "env/python/requirements.txt").read_text().lower()
-    assert not re.search(r"mlflow|dvc|lightning|partitura|verovio", requirements)
+    assert not re.search(r"mlflow|dvc|lightning|partitura|verovio|torch", requirements)
+    assert all("==" in line for line in requirements.split())
+    assert not re.search(r"build-essential|gnupg|git\b", dockerfile)
+    assert re.search(r"^FROM python:3\.11\.\d+-slim", dockerfile, flags=re.MULTILINE)
+    sources = [path.read_text() for path in (image / "src").rglob("*.py")]
+    assert len(sources) > 100
+    assert not any(re.search(r"^(import|from) torch\b", source, flags=re.MULTILINE) for source in sources)
     assert (image / f"models/ostinato/{open_bundle(tiny_line / 'bundle').tag}/model.safetensors").is_file()
     assert not (image / "src/models/network/training.py").exists()

@@ -11,7 +11,8 @@ from models.align.rollouts import Take, Writer, padded, several_takes, take_of, 
 from models.align.rounds import Pair, leave_one_out, pairs_of, wrong_tokens
 from models.align.training import log_probabilities
 from models.fill.request import FillRequest, empty, plan_of
-from models.network.decoder import Network, sized
+from models.network.config import sized
+from models.network.decoder import Network
 from models.tokens.labels import Labels
 from models.tokens.tokenizer import CellTokenizer
 from music.score.form import same_notes

@@ -8,14 +8,16 @@ import pytest
 import torch
 
 from models.decoding.batching import Batcher, Busy
-from models.decoding.loop import Decoder, TorchDecoder
+from models.decoding.loop import Decoder
 from models.decoding.onnx_decoder import OnnxDecoder
 from models.decoding.onnx_graph import build_graph
 from models.decoding.script import Plan
+from models.decoding.torch_decoder import TorchDecoder
 from models.fill.fill import fill
 from models.fill.region import Region
 from models.fill.request import FillRequest, empty
-from models.network.decoder import Network, sized
+from models.network.config import sized
+from models.network.decoder import Network
 from models.tokens.labels import Labels, TrackAsk
 from models.tokens.tokenizer import CellTokenizer
 from music.score.form import same_notes

@@ -5,14 +5,15 @@ import numpy as np
 import pytest
 from symusic import ControlChange, Score, Tempo, TimeSignature, Track
 
-from models.decoding.loop import TorchDecoder
+from models.decoding.torch_decoder import TorchDecoder
 from models.edit.by_rule import RULES, Rule
 from models.edit.edit import LIMITS, NAMES, OPERATIONS, Answer, apply_rule, edit_file, unknown_option
 from models.edit.tasks import Edit
 from models.fill.fill import fill
 from models.fill.request import ContractBroken
 from models.judge.style_classifier import Judges, train_labeller
-from models.network.decoder import Network, sized
+from models.network.config import sized
+from models.network.decoder import Network
 from models.tokens.tokenizer import CellTokenizer
 from music.editing.reshape import with_bars
 from music.reading.files import read_midi

@@ -9,12 +9,13 @@ import mido
 import numpy as np
 import pytest
 
-from models.decoding.loop import TorchDecoder
+from models.decoding.torch_decoder import TorchDecoder
 from models.edit.by_rule import RULES, Rule
 from models.edit.edit import LIMITS, apply_rule, edit_file
 from models.edit.tasks import Edit
 from models.fill.fill import fill
-from models.network.decoder import Network, sized
+from models.network.config import sized
+from models.network.decoder import Network
 from models.tokens.tokenizer import CellTokenizer
 from music.reading.midi import read_source
 from music.score.file_cells import FileCells

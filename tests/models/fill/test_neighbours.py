@@ -2,12 +2,13 @@
 
 import numpy as np
 
-from models.decoding.loop import TorchDecoder
+from models.decoding.torch_decoder import TorchDecoder
 from models.edit.edit import edit_file
 from models.edit.tasks import Edit
 from models.fill.fill import fill
 from models.fill.neighbours import lateness_at, loudness_at
-from models.network.decoder import Network, sized
+from models.network.config import sized
+from models.network.decoder import Network
 from models.tokens.tokenizer import CellTokenizer
 from music.score.file_cells import FileCells
 from music.score.form import build, note_array

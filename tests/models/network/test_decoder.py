@@ -5,12 +5,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.decoding.loop import TorchDecoder
 from models.decoding.script import Plan
+from models.decoding.torch_decoder import TorchDecoder
 from models.fill.compose import Composition, compose, sounding_as
 from models.fill.fill import fill
 from models.fill.request import FillRequest, empty
-from models.network.decoder import KVCache, Network, NetworkConfig, rotate, sized
+from models.network.config import NetworkConfig, sized
+from models.network.decoder import KVCache, Network, rotate
 from models.network.likelihood import piece_nats, windows_of
 from models.tokens.labels import Labels
 from models.tokens.place import COPIES, WIDTH

@@ -7,8 +7,8 @@ On `meta`, as on CUDA and MPS, an operation on tensors of two devices is an erro
 import pytest
 import torch
 
-from models.network.decoder import KVCache, Network, sized
-from models.network.likelihood import token_nats
+from models.network.config import sized
+from models.network.decoder import KVCache, Network
 from models.tokens.place import WIDTH
 
 CONFIG = sized("tiny", vocabulary=50, context=32)
@@ -36,7 +36,7 @@ def test_a_training_step_stays_on_its_device(network: Network) -> None:
 
 def test_validation_stays_on_its_device(network: Network) -> None:
     with torch.inference_mode():
-        assert token_nats(network.eval(), placed(3, 17)).device.type == "meta"
+        assert network.eval().token_nats(placed(3, 17)).device.type == "meta"
 
 
 def test_caches_and_masks_are_made_where_the_network_is(network: Network) -> None:

@@ -3,7 +3,8 @@
 import torch
 from torch.nn import functional as F
 
-from models.network.decoder import Network, NetworkConfig
+from models.network.config import NetworkConfig
+from models.network.decoder import Network
 from models.network.lora import add_low_rank, merged
 from models.tokens.build import train_tokenizer
 from models.tokens.tokenizer import CellTokenizer
