@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import chdtri  # scipy.stats has it too, for 25 MB
 
-from monitoring.log import Row
+from monitoring.rows import Row
 
 BINS = 10
 SIDES = {"input": "data", "output": "samples"}  # side of the log -> part of the profile it is compared with

@@ -34,13 +34,14 @@ class Key:
     requests_a_minute: int = 0
     cells_a_minute: int = 0
     at_once: int = 0
+    keeps_music: bool = False  # whether the log keeps music that it sends, so that edits of it have children
     made: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
 
 
-ANYBODY = Key("", "anybody", "", SCOPES)  # where the service asks for no keys
+ANYBODY = Key("", "anybody", "", SCOPES, keeps_music=True)  # where the service asks for no keys
 
 
-def made(name: str, scopes: Sequence[str], **limits: int) -> tuple[Key, str]:
+def made(name: str, scopes: Sequence[str], keeps_music: bool = False, **limits: int) -> tuple[Key, str]:
     """A new key and its text. Raises KeysError for a scope that is none."""
     unknown = set(scopes) - set(SCOPES)
     if unknown or not scopes:
@@ -50,7 +51,7 @@ def made(name: str, scopes: Sequence[str], **limits: int) -> tuple[Key, str]:
     if any(limit < 0 for limit in limits.values()):
         raise KeysError("a limit is a number from 1 on, or 0 for none")
     key_id, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
-    key = replace(Key(key_id, name, _digest(secret), tuple(scopes)), **limits)  # type: ignore[arg-type]
+    key = replace(Key(key_id, name, _digest(secret), tuple(scopes), keeps_music=keeps_music), **limits)  # type: ignore[arg-type]
     return key, f"{PREFIX}_{key_id}_{secret}"
 
 

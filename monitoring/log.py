@@ -13,40 +13,15 @@ import secrets
 import shutil
 import stat
 import threading
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal
 
+from monitoring.rows import Row, line_of, row_of
 from monitoring.whole_file import write_whole
 
-VERSION = 1
-Kind = Literal["request", "answer", "feedback"]
+PREFIX = "events-"  # of a file, before its day
 Places = dict[str, tuple[int, int]]  # how far each file was read: its inode, and a byte
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line. `side`: whose descriptors these are, "input" for what a client sent, "output" for what the
-    model wrote."""
-
-    kind: Kind
-    endpoint: str
-    request_id: str
-    model: str
-    seed: int | None = None
-    side: str = ""
-    seconds: float | None = None
-    nats_per_note: float | None = None
-    descriptors: dict[str, float] = field(default_factory=dict)
-    body: dict[str, Any] = field(default_factory=dict)
-    owner: str = ""  # id of the key that asked; "" where the service asks for none
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    time: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="milliseconds"))
-    version: int = VERSION
 
 
 class EventLog:
@@ -62,9 +37,9 @@ class EventLog:
     def append(self, *rows: Row) -> None:
         """Write rows and wait until they are on disk. Raises OSError (a full disk) with nothing half-written
         left behind."""
-        data = "".join(json.dumps(asdict(row), allow_nan=False) + "\n" for row in rows).encode()
-        path = self.folder / f"events-{rows[0].time[:10]}.jsonl"
-        descriptor = _locked(path)
+        data = "".join(map(line_of, rows)).encode()
+        path = self.folder / f"{PREFIX}{rows[0].time[:10]}.jsonl"
+        descriptor = locked(path)
         try:
             size = os.fstat(descriptor).st_size
             if size and os.pread(descriptor, 1, size - 1) != b"\n":
@@ -105,21 +80,21 @@ class EventLog:
     def rows(self, since: str = "") -> Iterator[Row]:
         """Whole rows in order of time, from the ISO time `since` on; broken lines are passed over (see
         `broken`)."""
-        for value in self._lines(since[:10]):
-            if isinstance(value, Row) and value.time >= since:
-                yield value
+        for _, _, row in self.lines(since[:10]):
+            if row is not None and row.time >= since:
+                yield row
 
     def news(self, places: Places, replaced: Callable[[], None]) -> Iterator[Row]:
         """Whole rows since the last call with the same `places` (a dict that this keeps: inode and byte by
         file). Where a file was replaced (`forget`), `replaced` is called and everything comes again."""
         for _, _, line in self._new_lines(places, replaced):
-            row = _parse(line.decode(errors="replace"))
+            row = row_of(line.decode(errors="replace"))
             if row is not None:
                 yield row
 
     def _new_lines(self, places: Places, replaced: Callable[[], None]) -> Iterator[tuple[str, int, bytes]]:
         """(file, byte it begins at, line) of whole lines that are not empty."""
-        paths = sorted(self.folder.glob("events-*.jsonl"))
+        paths = self.segments()
         if any(path.name in places and places[path.name][0] != path.stat().st_ino for path in paths):
             places.clear()
             replaced()
@@ -142,14 +117,14 @@ class EventLog:
         for _ in range(2):  # a file that `forget` replaces in between has other rows there: look again
             with self._lock:
                 for name, begun, line in self._new_lines(self._places, self._answers.clear):
-                    row = _parse(line.decode(errors="replace")) if b'"answer"' in line else None
+                    row = row_of(line.decode(errors="replace")) if b'"answer"' in line else None
                     if row is not None and row.kind == "answer":
                         self._answers[row.id] = (name, begun)
                 name, begun = self._answers.get(answer_id, ("", 0))
             try:
                 with (self.folder / name).open("rb") as handle:
                     handle.seek(begun)
-                    row = _parse(handle.readline().decode(errors="replace"))
+                    row = row_of(handle.readline().decode(errors="replace"))
             except (FileNotFoundError, IsADirectoryError):  # no such answer, or its file went
                 return None
             if row is not None and row.id == answer_id:
@@ -172,13 +147,13 @@ class EventLog:
         """Remove every row whose body names `user`, for good; returns how many. Files are replaced whole, so
         a kill loses nothing."""
         gone = 0
-        for path in sorted(self.folder.glob("events-*.jsonl")):
-            descriptor = _locked(path)
+        for path in self.segments():
+            descriptor = locked(path)
             temporary = path.with_name(f".{path.name}.part")
             try:
                 with path.open("rb") as handle:
                     lines = handle.readlines()
-                kept = [line for line in lines if not _names(line, user)]
+                kept = [line for line in lines if not names(line, user)]
                 if len(kept) < len(lines):
                     gone += len(lines) - len(kept)
                     with temporary.open("wb") as handle:
@@ -194,19 +169,24 @@ class EventLog:
 
     def broken(self) -> int:
         """How many lines cannot be read."""
-        return sum(value is None for value in self._lines(""))
+        return sum(row is None for _, _, row in self.lines())
 
-    def _lines(self, since_day: str) -> Iterator[Row | None]:
-        for path in sorted(self.folder.glob("events-*.jsonl")):
-            if path.stem.removeprefix("events-") < since_day:
+    def segments(self) -> list[Path]:
+        """Its files, one a day, the oldest first."""
+        return sorted(self.folder.glob("events-*.jsonl"))
+
+    def lines(self, since_day: str = "") -> Iterator[tuple[Path, int, Row | None]]:
+        """(file, number of the line from 1, its row or None) of every line that is not empty."""
+        for path in self.segments():
+            if path.stem.removeprefix(PREFIX) < since_day:
                 continue
             with path.open(encoding="utf-8", errors="replace") as handle:
-                for line in handle:
+                for number, line in enumerate(handle, 1):
                     if line.strip():
-                        yield _parse(line)
+                        yield path, number, row_of(line)
 
 
-def _locked(path: Path) -> int:
+def locked(path: Path) -> int:
     """Descriptor of a file of the log, locked. A file that was replaced while we waited for its lock is
     opened again."""
     while True:
@@ -222,11 +202,11 @@ def _locked(path: Path) -> int:
         os.close(descriptor)
 
 
-def _names(line: bytes, user: str) -> bool:
+def names(line: bytes, user: str) -> bool:
     """Whether a line is of a user; a broken line that holds the name is too."""
     if json.dumps(user).encode() not in line:
         return False
-    row = _parse(line.decode(errors="replace"))
+    row = row_of(line.decode(errors="replace"))
     return row is None or row.body.get("user") == user
 
 
@@ -240,10 +220,3 @@ def feedback_once(rows: Iterable[Row]) -> Iterator[Row]:
         if not key[1] or key not in seen:
             seen.add(key)
             yield row
-
-
-def _parse(line: str) -> Row | None:
-    try:
-        return Row(**json.loads(line))
-    except (ValueError, TypeError):
-        return None

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from monitoring.log import Row
+from monitoring.rows import Row
 from monitoring.wins import wilson
 
 MOST_KEPT = 2_000  # of the newest answers of each model

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import sqrt
 
-from monitoring.log import EventLog, Places, Row
+from monitoring.log import EventLog, Places
+from monitoring.rows import Row
 
 COMPARED = ("prefer", "tie")  # kinds of feedback on two answers
 MOST_OF_ONE, Z95 = 50, 1.959964  # comparisons of one user id that count

@@ -18,7 +18,8 @@ from models.bundle import Bundle
 from models.find.finder import Finder
 from models.judge.scorecard import Judged
 from monitoring import metrics
-from monitoring.log import EventLog, Row
+from monitoring.log import EventLog
+from monitoring.rows import Row
 from monitoring.wins import WinsOfLog
 from serving.engine import Engine
 from serving.errors import Crowded, Gone, Refused
@@ -109,7 +110,10 @@ class Desk:
         is not looked at."""
         for name in ids if current().owner else ():
             if name not in self.finder.catalogue.row_of and self.answer_of(name) is None:
-                raise Refused(f"no item or answer {name!r}: it was never there, or was removed", field)
+                raise Refused(
+                    f"no item or answer {name!r}: it was never there, was removed, or its music is not kept",
+                    field,
+                )
 
     @contextmanager
     def exchange(self, endpoint: str, body: dict[str, Any], seed: int = 0) -> Iterator[Exchange]:

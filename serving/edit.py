@@ -1,6 +1,7 @@
 """/v1/edit: change a part of a score, and prove that nothing else changed."""
 
 import base64
+import hashlib
 import logging
 from typing import Annotated, Literal
 
@@ -19,6 +20,7 @@ from music.writing.files import chords_after
 from serving.desk import Desk
 from serving.editor import EDITED, EditOutcome, carry_out
 from serving.errors import Gone, Refused
+from serving.in_flight import current
 from serving.schemas import (
     CHORDS_ASKED,
     CHORDS_NAMED,
@@ -189,6 +191,12 @@ class EditAnswer(BaseModel):
 def stored_score(desk: Desk, answer_id: str) -> ScoreSent:
     """The score of an earlier answer. Raises Refused where the log has none of that id."""
     row = desk.answer_of(answer_id)
+    if row is not None and "digest" in row.body:
+        raise Refused(
+            f"answer {answer_id!r} was made of music that you sent, which is not kept: send the file itself "
+            f"(of a key that was made with --keep-music it is kept)",
+            "parent",
+        )
     if row is None or "midi" not in row.body:
         raise Refused(
             f"no answer {answer_id!r} with a score is in the log: send the score itself as midi", "parent"
@@ -196,9 +204,12 @@ def stored_score(desk: Desk, answer_id: str) -> ScoreSent:
     return ScoreSent(midi=str(row.body["midi"]))
 
 
-def wordless(midi: bytes) -> str:
-    """A file as base64 for the log: no names, words or markers."""
-    return base64.b64encode(to_bytes(without_text(parse(midi)))).decode()
+def as_kept(midi: bytes, sent: bool) -> dict[str, str]:
+    """A file for the log: without names, words and markers as base64; of music that was sent (and may not be
+    kept) only its sha256."""
+    if sent and not current().keeps:
+        return {"digest": hashlib.sha256(midi).hexdigest()}
+    return {"midi": base64.b64encode(to_bytes(without_text(parse(midi)))).decode()}
 
 
 def named_chords(file: FileCells) -> str:
@@ -271,7 +282,11 @@ def edit(desk: Desk, request: EditRequest) -> EditAnswer:
             answer = edit_answer(request, reading, exchange.request_id, model, seed, done)
             for each, card, answered in zip(answer.alternatives, done.after, done.answers, strict=True):
                 told = {"parent": request.parent, "operation": request.operation}
-                row = {**each.model_dump(exclude={"midi", "score"}), **told, "midi": wordless(answered.midi)}
+                row = {
+                    **each.model_dump(exclude={"midi", "score"}),
+                    **told,
+                    **as_kept(answered.midi, not request.parent),
+                }
                 exchange.answer(
                     row,
                     side="output" if card else "",

@@ -7,7 +7,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from models.find.interactions import RATINGS
 from monitoring import metrics
-from monitoring.log import Row
+from monitoring.rows import Row
 from monitoring.wins import COMPARED
 from serving.desk import Desk
 from serving.errors import Refused
@@ -71,7 +71,10 @@ def check_item(desk: Desk, request: FeedbackRequest) -> None:
     desk.finder.refresh()
     desk.check_owned([request.item], "item")
     if desk.finder.unknown([request.item]):
-        raise Refused(f"no item or answer {request.item!r}: it was never there, or was removed", "item")
+        raise Refused(
+            f"no item or answer {request.item!r}: it was never there, was removed, or its music is not kept",
+            "item",
+        )
 
 
 def feedback(desk: Desk, request: FeedbackRequest) -> FeedbackAnswer:

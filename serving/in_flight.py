@@ -19,7 +19,7 @@ Tell = Callable[[str, dict[str, Any]], None]  # an event and its data
 class InFlight:
     """One request: its id and owner (the id of a key, "" where there are none), its tickets, and whether
     anybody still waits for them. tell: where it is listened to; seconds: it may take; user: of the client's,
-    an opaque id."""
+    an opaque id; keeps: the log keeps music that was sent."""
 
     def __init__(
         self,
@@ -28,8 +28,10 @@ class InFlight:
         tell: Tell | None = None,
         seconds: float = DEADLINE_S,
         user: str = "",
+        keeps: bool = True,
     ) -> None:
         self.id, self.owner, self.tell, self.seconds = request_id, owner, tell, seconds
+        self.keeps = keeps
         self.who = f"{owner}/{user}" if user else owner or request_id  # who gets a challenger, or does not
         self.model = ""  # tag of the one that answers, when that is known
         self._lock, self._gone, self._tickets = threading.Lock(), False, list[Ticket[Any]]()

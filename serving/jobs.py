@@ -55,6 +55,7 @@ class Job:
     state: State = "waiting"
     made: float = field(default_factory=time.time)
     tries: int = 0
+    keeps: bool = True  # the log keeps music that was sent
     answer: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
 
@@ -119,7 +120,7 @@ class Jobs:
             why = f"the service ended {job.tries} times while it worked at this: ask for less"
             return self._settle(job, state="failed", error={"code": "internal", "message": why})
         self._write(job := Job(**{**asdict(job), "tries": job.tries + 1}))
-        flight = begin(InFlight(job.id, job.owner, seconds=SECONDS))
+        flight = begin(InFlight(job.id, job.owner, seconds=SECONDS, keeps=job.keeps))
         try:
             answer = carry_out(job.endpoint, job.body).model_dump(mode="json")
             self._settle(job, state="done", answer=answer)

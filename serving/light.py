@@ -1,8 +1,10 @@
-"""The service has no torch, also where it is installed: imported before everything else, this keeps it out.
+"""What keeps a worker small.
 
-miditok imports torch, if it can, for data loaders that nothing here uses: 180 MB and a second of each worker.
+It has no torch, also where it is installed: imported before everything else, this keeps it out. miditok
+imports torch, if it can, for data loaders that nothing here uses: 180 MB and a second of each worker.
 """
 
+import ctypes
 import sys
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
@@ -22,3 +24,11 @@ class _NoTorch(MetaPathFinder):
 
 
 sys.meta_path.insert(0, _NoTorch())
+
+
+def give_back() -> None:
+    """Give memory that is free back to the system: the C library of most Linux keeps it, and a worker would
+    stay as large as its largest moment."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim:
+        trim(0)

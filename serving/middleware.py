@@ -194,7 +194,7 @@ class CheckRequests:
         """Keep a request as a job."""
         if not route.writes:
             raise _Refusal(422, f"{route.path} answers at once: leave `Prefer: respond-async` out")
-        job = Job(uuid.uuid4().hex, key.id, route.path, json.loads(body))
+        job = Job(uuid.uuid4().hex, key.id, route.path, json.loads(body), keeps=key.keeps_music)
         try:
             self._jobs.add(job)
         except TooManyJobs as error:
@@ -214,7 +214,9 @@ class CheckRequests:
         request_id, gone = uuid.uuid4().hex, asyncio.Event()
         stream = EventStream(send, scope) if route.writes and _wants(scope, b"accept", MEDIA) else None
         user = dict(scope["headers"]).get(b"ostinato-user", b"").decode("latin-1")[:64]
-        flight = begin(InFlight(request_id, key.id, stream.tell if stream else None, user=user))
+        flight = begin(
+            InFlight(request_id, key.id, stream.tell if stream else None, user=user, keeps=key.keeps_music)
+        )
         scope["ostinato_flight"] = flight  # for who counts: it knows which model answered
 
         async def heard() -> Message:

@@ -90,7 +90,7 @@ class Trial:
                 answer, request = self._waiting.get(timeout=1.0)
             except queue.Empty:
                 continue
-            flight = begin(InFlight(uuid.uuid4().hex, SHADOW_OWNER))
+            flight = begin(InFlight(uuid.uuid4().hex, SHADOW_OWNER, keeps=False))
             try:
                 answer(self.desk, request)
                 metrics.SHADOWS.labels("answered", self.rollout.tag).inc()

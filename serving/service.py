@@ -1,7 +1,8 @@
 """The BentoML service: the table of serving/routes.py as methods. The bundle is pinned by `model_tag.txt`,
 which `ostinato package` writes beside this file."""
 
-import serving.light  # isort: skip  # noqa: F401  (before all that would import torch)
+from serving.light import give_back  # isort: skip  (before all that would import torch)
+import itertools
 import logging
 import os
 import signal
@@ -48,7 +49,7 @@ WORK: dict[str, tuple[type[BaseModel], Callable[[Desk, Any], BaseModel]]] = {  #
     "/v1/pair": (pair.PairRequest, pair.pair),
 }
 TRIED = ("/v1/compose", "/v1/edit")  # that a challenger may answer, or has a try at in the shadow
-LOOK_S = 5.0  # between looks at the decoding threads
+LOOK_S, LOOKS_TO_TRIM = 5.0, 12  # between looks at the decoding threads; between trims of memory
 
 
 def told(name: str) -> Path | None:
@@ -66,6 +67,7 @@ LOG = told("OSTINATO_LOG") or Path(".ostinato/log")
     image=bentoml.images.Image(base_image=BASE_IMAGE, lock_python_packages=False)
     .python_packages(*REQUIREMENTS)
     .run("mkdir -p /log && chown bentoml:bentoml /log"),
+    envs=[{"name": "MALLOC_ARENA_MAX", "value": "2"}],  # of the C library: one for each thread grows for ever
     workers=int(os.environ.get("OSTINATO_WORKERS", "1")),
     traffic={"timeout": 2 * ANSWER_S},  # the middleware ends a request before
     threads=32,  # they wait for the one decoding thread, which writes for all of them at once
@@ -164,10 +166,15 @@ class Ostinato:
             metrics.SPOKE.labels(part, model)
 
     def _watch_engines(self) -> None:
-        """Look at the decoding threads, and end a worker whose master was killed: nobody else would."""
+        """Look at the decoding threads and at memory, and end a worker whose master was killed: nobody else
+        would."""
         master = os.getppid()
-        while not self._stop.wait(LOOK_S):
+        for look in itertools.count():
+            if self._stop.wait(LOOK_S):
+                break
             self.__is_alive__()
+            if look % LOOKS_TO_TRIM == 0:
+                give_back()
             if os.getppid() != master:
                 logger.error("the process that started this worker has ended: so does the worker")
                 os.kill(os.getpid(), signal.SIGTERM)

@@ -222,8 +222,8 @@ class Finder:
             raise Unanswerable(
                 (
                     f"no item or answer {', '.join(map(repr, unknown[:5]))}"
-                    f"{' and others' if len(unknown) > 5 else ''}: it was never there, or was removed. "
-                    "POST /v1/similar with a score finds ids"
+                    f"{' and others' if len(unknown) > 5 else ''}: it was never there, was removed, or its "
+                    "music is not kept. POST /v1/similar with a score finds ids"
                 ),
                 "likes",
             )
@@ -286,7 +286,9 @@ class Finder:
             )
         stored = self._log.answer(item)
         if stored is None or "midi" not in stored.body:
-            raise Unanswerable(f"no item or answer {item!r}: it was never there, or was removed", "id")
+            raise Unanswerable(
+                f"no item or answer {item!r}: it was never there, was removed, or its music is not kept", "id"
+            )
         return embedded(self.model, stored_score(str(stored.body["midi"])), bars)
 
     def _query_of(self, row: int) -> Query:

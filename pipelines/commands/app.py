@@ -19,6 +19,7 @@ from pipelines.commands import (
     improve,
     keys,
     line,
+    log,
     rate,
     registry,
     reproduce,
@@ -77,6 +78,7 @@ for command in (
 app.command("interactions")(feedback.import_interactions)
 app.add_typer(catalogue.catalogue, name="catalogue")
 app.add_typer(keys.keys, name="keys")
+app.add_typer(log.log, name="log")
 app.add_typer(rollout.rollout, name="rollout")
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any
 
 from models.align.preferences import Preference
 from models.find.interactions import JUDGED, weight_of
-from monitoring.log import Row
+from monitoring.rows import Row
 
 MOST_EACH = 10  # disliked answers that each liked one of a user is set against, the nearest in time
 NOT_ASKED = {

@@ -344,5 +344,9 @@ def history(
                 f"{row.body.get('notes', '?')} notes  parent {row.body.get('parent') or '-'}"
             )
         if save:
+            if "midi" not in chain[-1].body:
+                raise StageError(
+                    f"the music of {answer} is not kept: it was made of a file that its key sent"
+                )
             write_bytes(save, base64.b64decode(chain[-1].body["midi"]))
             typer.echo(f"wrote {save}")

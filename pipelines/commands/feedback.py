@@ -13,6 +13,8 @@ import typer
 
 from models.align.preferences import Preference, guarded
 from models.find.interactions import Interaction
+from monitoring import archive
+from monitoring.archive import every_row
 from monitoring.log import EventLog, feedback_once
 from monitoring.wins import COMPARED
 from pipelines.commands.comparisons import preferences_of
@@ -87,13 +89,13 @@ def gather(log: Path | None) -> Gathered:
     if not folder.is_dir():
         raise StageError(f"no log in {folder}: serve and send feedback first, or name the folder with --log")
     events, faults = EventLog(folder), Faults({}, {})
-    told, gone = list(feedback_once(events.rows())), forgotten()
+    told, gone = list(feedback_once(every_row(events))), forgotten()
     found = interactions_of(
         ({**row.body, "time": row.time} for row in told if row.body.get("event") not in COMPARED),
         gone,
         faults,
     )
-    compared = preferences_of(events.rows(), told, gone)
+    compared = preferences_of(every_row(events), told, gone)
     quarantined = {why: len(rows) for why, rows in guarded(compared)[1].items() if rows}
     return Gathered(found, compared, faults, events.broken(), quarantined)
 
@@ -169,7 +171,7 @@ def forget(
         with whole_file(home() / FORGOTTEN) as temporary:
             temporary.write_text("\n".join(sorted(names)) + "\n")
         folder = log_folder(log)
-        rows = EventLog(folder).forget(user) if folder.is_dir() else 0
+        rows = archive.forget(EventLog(folder), user) if folder.is_dir() else 0
         events = 0
         for path in tables():
             all_of = [Interaction(**row) for row in pq.read_table(path).to_pylist()]

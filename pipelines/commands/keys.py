@@ -25,6 +25,9 @@ def add(
     requests_a_minute: Annotated[int, typer.Option(help="in each worker; 0: no limit")] = 0,
     cells_a_minute: Annotated[int, typer.Option(help="bars times tracks that it may have written")] = 0,
     at_once: Annotated[int, typer.Option(help="requests at work at the same time")] = 0,
+    keep_music: Annotated[
+        bool, typer.Option(help="the log keeps music that it sends: edits of it can be edited further by id")
+    ] = False,
 ) -> None:
     """Make a key and show it, this once: only its hash is kept."""
     with plain_errors():
@@ -32,6 +35,7 @@ def add(
             key, text = made(
                 name,
                 [scope.strip() for scope in scopes.split(",") if scope.strip()],
+                keeps_music=keep_music,
                 requests_a_minute=requests_a_minute,
                 cells_a_minute=cells_a_minute,
                 at_once=at_once,
@@ -62,6 +66,7 @@ def show() -> None:
                 )
                 if limit
             ]
+            limits += ["its music is kept"] if key.keeps_music else []
             told = (key.id, key.name, ",".join(key.scopes), "; ".join(limits) or "no limits", key.made)
             typer.echo("  ".join(told))
         if not found:

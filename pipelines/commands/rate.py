@@ -137,7 +137,7 @@ def _log_takes(
 ) -> list[str]:
     from base64 import b64encode
 
-    from monitoring.log import Row
+    from monitoring.rows import Row
     from music.analysis.descriptors import describe_opening
 
     request_id = uuid.uuid4().hex
@@ -173,7 +173,7 @@ def _write_takes(folder: Path, takes: "list[Take]") -> None:
 
 
 def _log_choice(events: "EventLog", user: str, names: list[str], said: str) -> None:
-    from monitoring.log import Row
+    from monitoring.rows import Row
 
     chosen = CHOICES.get(said, 0)
     body = {

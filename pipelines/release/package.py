@@ -38,6 +38,7 @@ TRAINING_ONLY = (
     "models/align/training.py",
     "models/align/rounds.py",
     "models/align/report.py",
+    "monitoring/archive.py",
     "music/writing/pianoroll.py",
     "music/analysis/overlap.py",
 )

@@ -218,6 +218,11 @@ class Rollout(Section):
     percentile: float = Field(ge=0, le=100)
 
 
+class Log(Section):
+    live_days: int = Field(ge=1)
+    keep_days: int = Field(ge=0)
+
+
 class Params(Section):
     ingest: Ingest
     prepare: Prepare
@@ -234,6 +239,7 @@ class Params(Section):
     package: Package
     drift: Drift
     rollout: Rollout
+    log: Log
     profiles: dict[str, dict[str, Any]] = {}
 
 

@@ -43,7 +43,7 @@ def test_similar_finds_a_piece_again_in_another_key_and_says_why(server: Server,
     ("path", "body", "message"),
     [
         ("similar", {}, "one of midi, score and id"),
-        ("similar", {"id": "nobody"}, "never there, or was removed"),
+        ("similar", {"id": "nobody"}, "never there, was removed"),
         ("similar", {"id": "nobody", "filters": {"labels": {"mood": ["sad"]}}}, "never there"),
         ("recommend", {"likes": ["nobody"]}, "never there"),
         ("recommend", {"compose": True}, "at least one liked item"),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from models.bundle import open_bundle
+from monitoring.log import EventLog
 from music.reading.files import read_midi
 from music.score.form import Limits
 from tests.conftest import run
@@ -106,7 +107,8 @@ def test_a_job_is_answered_later_as_it_would_have_been_at_once(server: Server) -
 def test_jobs_survive_a_kill_and_keys_keep_what_is_theirs(tiny_line: Path, tmp_path: Path) -> None:
     environment = {"OSTINATO_KEYS": str(tmp_path / "keys.json"), "OSTINATO_LOG": str(tmp_path / "log")}
     first, second = (
-        run(tiny_line, "keys", "add", name, **environment).stdout.strip() for name in ("first", "second")
+        run(tiny_line, "keys", "add", *name, **environment).stdout.strip()
+        for name in (["first"], ["second", "--keep-music"])
     )
     with served(tiny_line, **environment) as server:
         assert server.ask("/v1/compose", {})[0] == 401
@@ -123,6 +125,15 @@ def test_jobs_survive_a_kill_and_keys_keep_what_is_theirs(tiny_line: Path, tmp_p
         edit = {"parent": take, "operation": "retrograde"}
         assert server.ask("/v1/edit", edit, key=first)[0] == 200
         assert server.ask("/v1/edit", edit, key=second)[0] == 422
+        sent = {"midi": found["answer"]["takes"][0]["midi"], "operation": "retrograde"}
+        for key, status in ((first, 422), (second, 200)):  # music that was sent is kept where the key says so
+            done = server.ask("/v1/edit", sent, key=key)[1]["alternatives"][0]
+            child = {"parent": done["id"], "operation": "invert"}
+            again = server.ask("/v1/edit", child, key=key)
+            assert again[0] == status, again
+            kept = [row for row in EventLog(tmp_path / "log").rows() if row.id == done["id"]]
+            assert ("midi" in kept[0].body) == (status == 200)
+            assert status == 200 or "--keep-music" in again[1]["error"]["message"]
         like = {"user": "u", "item": take, "event": "like"}
         assert server.ask("/v1/feedback", like, key=first)[0] == 200
         assert server.ask("/v1/feedback", like, key=second)[0] == 422

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from monitoring.log import EventLog, Row, _parse, feedback_once
+from monitoring.log import EventLog, feedback_once
+from monitoring.rows import Row, row_of
 
 
 def row(n: int = 0) -> Row:
@@ -52,7 +53,7 @@ def test_a_cut_last_line_is_passed_over_and_the_next_row_is_whole(tmp_path: Path
 
 def test_what_was_appended_survives_a_kill(tmp_path: Path) -> None:
     code = (
-        f"import os, signal; from pathlib import Path; from monitoring.log import EventLog, _parse, Row, "
+        f"import os, signal; from pathlib import Path; from monitoring.log import EventLog, row_of, Row, "
         f"feedback_once; EventLog(Path({str(tmp_path)!r})).append(Row('answer','score','r','m')); "
         f"os.kill(os.getpid(), signal.SIGKILL)"
     )
@@ -173,7 +174,7 @@ def test_an_answer_is_found_without_reading_the_log_again(
         log.append(Row("answer", "compose", f"r{n}", "m", id=f"a{n}", body={"midi": str(n)}))
     assert log.answer("a7").body == {"midi": "7"}  # type: ignore[union-attr]
     parsed = []
-    monkeypatch.setattr("monitoring.log._parse", lambda line: parsed.append(line) or _parse(line))
+    monkeypatch.setattr("monitoring.log.row_of", lambda line: parsed.append(line) or row_of(line))
     assert [log.answer(f"a{n}").request_id for n in range(50)] == [f"r{n}" for n in range(50)]  # type: ignore[union-attr]
     assert log.answer("never") is None
     assert len(parsed) == 50

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from monitoring.log import Row
 from monitoring.rollout import Limits, compared
+from monitoring.rows import Row
 
 LIMITS = Limits(fewest=10)
 

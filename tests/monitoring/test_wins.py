@@ -5,7 +5,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitoring.log import EventLog, Row
+from monitoring.log import EventLog
+from monitoring.rows import Row
 from monitoring.wins import MOST_OF_ONE, Duel, WinsOfLog, duels
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from models.bundle import BundleError
 from monitoring import metrics
-from monitoring.log import EventLog, Row
+from monitoring.log import EventLog
+from monitoring.rows import Row
 from serving.in_flight import InFlight, begin, end
 from serving.live import Live, Wanted, answering
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from monitoring.log import EventLog, Row
+from monitoring.log import EventLog
+from monitoring.rows import Row
 from pipelines.commands.app import app
 from pipelines.running.feedback import SNAPSHOT, read_interactions
 

@@ -7,7 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from models.align.preferences import Preference
-from monitoring.log import EventLog, Row
+from monitoring.log import EventLog
+from monitoring.rows import Row
 from pipelines.commands.app import app
 from pipelines.commands.comparisons import preferences_of
 from pipelines.running.preferences import read_preferences
