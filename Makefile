@@ -1,5 +1,5 @@
 # `make repro` trains and releases; `make test` checks. Everything lives in .venv; nothing else on the machine is touched
-# (but `make e2e` installs Debian packages: a real Prometheus, Alertmanager, docker-compose).
+# (but `make e2e` installs Debian packages: a real Prometheus, Alertmanager, nginx, docker-compose).
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11; do \
   $$p -c 'import ensurepip, venv' >/dev/null 2>&1 && echo $$p && break; done)
 VENV := .venv

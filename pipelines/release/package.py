@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 NAME = "ostinato"
 PACKAGES = ("music", "models", "serving", "monitoring")
+NOT_PACKED = ("__pycache__", "prometheus", "alertmanager", "grafana", "kubernetes", "nginx.conf")
 TRAINING_ONLY = (
     "models/network/decoder.py",
     "models/network/fused.py",
@@ -134,11 +135,7 @@ def build(bundle: "Bundle", licences_served: tuple[str, ...], version: str) -> s
     with tempfile.TemporaryDirectory() as scratch:
         context = Path(scratch)
         for package in PACKAGES:
-            shutil.copytree(
-                package,
-                context / package,
-                ignore=shutil.ignore_patterns("__pycache__", "prometheus", "alertmanager", "grafana"),
-            )
+            shutil.copytree(package, context / package, ignore=shutil.ignore_patterns(*NOT_PACKED))
         for name in TRAINING_ONLY:
             (context / name).unlink()
         (context / "serving/model_tag.txt").write_text(tag + "\n")

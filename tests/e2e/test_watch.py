@@ -15,15 +15,11 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
+from tests.e2e.programs import need
 from tests.server import Server, free_port, served
 
 pytestmark = pytest.mark.e2e
 WATCH = ROOT / "monitoring"
-
-
-def need(*programs: str) -> None:
-    missing = [program for program in programs if not shutil.which(program)]
-    assert not missing, f"{', '.join(missing)} not installed: run `make e2e`, which installs them"
 
 
 @pytest.fixture(scope="module")
