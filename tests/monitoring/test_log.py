@@ -80,6 +80,18 @@ def test_a_full_disk_is_an_error_and_leaves_no_half_row(
     assert log.broken() == 0
 
 
+def test_a_clock_that_jumps_back_loses_nothing(tmp_path: Path) -> None:
+    log, places, heard = EventLog(tmp_path), {}, []
+    for day in ("2026-12-02", "2026-12-01", "2026-12-02"):
+        log.append(
+            Row("answer", "compose", "r", "m", id=f"{day}-{len(heard)}", time=f"{day}T00:00:00.000+00:00")
+        )
+        heard += [r.id for r in log.news(places, heard.clear)]
+    assert heard == ["2026-12-02-0", "2026-12-01-1", "2026-12-02-2"]
+    assert len(list(log.rows())) == 3
+    assert all(log.answer(each) is not None for each in heard)
+
+
 def test_nan_is_never_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         EventLog(tmp_path).append(Row("answer", "score", "r", "m", nats_per_note=float("nan")))
