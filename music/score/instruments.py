@@ -1,11 +1,9 @@
 """General MIDI program numbers by name, and the order of parts in a score."""
 
 import re
-
-from miditok.constants import MIDI_INSTRUMENTS
+from functools import cache
 
 DRUMS = -1
-_BY_NAME = {str(entry["name"]).lower(): program for program, entry in enumerate(MIDI_INSTRUMENTS)}
 _ALIASES = {
     "piano": 0,
     "harpsichord": 6,
@@ -68,6 +66,19 @@ _ALIASES_OF_SCORES = {word: program for program, words in _IN_SCORES.items() for
 }
 
 
+@cache
+def _general_midi() -> list[str]:
+    """Names of the 128 programs. miditok is imported when they are first asked for: it takes a second."""
+    from miditok.constants import MIDI_INSTRUMENTS
+
+    return [str(entry["name"]) for entry in MIDI_INSTRUMENTS]
+
+
+@cache
+def _by_name() -> dict[str, int]:
+    return {name.lower(): program for program, name in enumerate(_general_midi())}
+
+
 def program_of(name: str | int) -> int:
     """General MIDI program 0-127 (drums: -1) of a name, an alias ("fiddle", "soprano") or a number. Raises
     ValueError."""
@@ -77,9 +88,9 @@ def program_of(name: str | int) -> int:
             raise ValueError(f"program {program} is not General MIDI: use 0 to 127, or -1 for drums")
         return program
     word = name.strip().lower()
-    program = _ALIASES.get(word, _BY_NAME.get(word, -2))
+    program = _ALIASES.get(word, _by_name().get(word, -2))
     if program == -2:
-        close = [known for known in (*_ALIASES, *_BY_NAME) if word and (word in known or known in word)][:5]
+        close = [known for known in (*_ALIASES, *_by_name()) if word and (word in known or known in word)][:5]
         hint = (
             f"; did you mean {', '.join(close)}?"
             if close
@@ -91,7 +102,7 @@ def program_of(name: str | int) -> int:
 
 def name_of(program: int) -> str:
     """General MIDI name of a program; "Drums" for -1."""
-    return "Drums" if program == DRUMS else str(MIDI_INSTRUMENTS[program]["name"])
+    return "Drums" if program == DRUMS else _general_midi()[program]
 
 
 def program_of_part(name: str) -> int:
@@ -107,7 +118,7 @@ def program_of_part(name: str) -> int:
     found = [
         program
         for phrase in (name.lower().strip(), *phrases, *(word.rstrip("s") for word in words))
-        for table in (_ALIASES, _BY_NAME, _ALIASES_OF_SCORES)
+        for table in (_ALIASES, _by_name(), _ALIASES_OF_SCORES)
         if (program := table.get(phrase)) is not None
     ]
     return next((program for program in found if program != _VOICE), found[0] if found else 0)

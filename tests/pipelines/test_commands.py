@@ -1,10 +1,13 @@
 """The command line as it is read by a newcomer."""
 
+import subprocess
+import sys
 from typing import Any
 
 import typer
 
 from pipelines.commands.app import app
+from tests.conftest import ROOT
 
 
 def commands(group: Any, path: str = "") -> dict[str, Any]:
@@ -23,3 +26,10 @@ def test_every_command_and_every_option_says_what_it_is_for() -> None:
         for option in command.params:
             if option.param_type_name == "option":
                 assert option.help, f"{name} {option.opts[0]} has no help"
+
+
+def test_the_command_line_is_there_without_what_only_some_commands_need() -> None:
+    slow = ("torch", "mlflow", "bentoml", "music21", "miditok")
+    told = f"import sys, pipelines.commands.app; print([m for m in {slow} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", told], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
