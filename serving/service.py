@@ -1,7 +1,6 @@
 """The BentoML service: the table of serving/routes.py as methods. The bundle is pinned by `model_tag.txt`,
 which `ostinato package` writes beside this file."""
 
-from serving.light import give_back  # isort: skip  (before all that would import torch)
 import itertools
 import logging
 import os
@@ -30,6 +29,7 @@ from serving.endings import Endings
 from serving.engine import Engine
 from serving.jobs import Jobs
 from serving.live import Live, Wanted, answering
+from serving.memory import give_back
 from serving.middleware import ANSWER_S, CheckRequests
 from serving.outermost import CountRequests, OneErrorShape, ServeMetrics
 from serving.pair import WinsAnswer

@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from miditok import TokenizerConfig
-
 from models.tokens.tokenizer import CellTokenizer
 from music.score.errors import UnreadableScore
 from music.score.parts import Part
+from music.without_torch import without_torch
+
+with without_torch():
+    from miditok import TokenizerConfig
 
 
 def train_tokenizer(

@@ -11,8 +11,6 @@ comparison with REMI and with BPE; models/tokens/layout.py puts cells into seque
 from collections.abc import Sequence
 
 import numpy as np
-from miditok import TokSequence
-from miditok.midi_tokenizer import MusicTokenizer
 from symusic import Score
 
 from models.tokens.labels import CELL_KINDS, KIND_OF, Labels
@@ -21,6 +19,11 @@ from music.score.form import DEFAULT_TEMPO_QPM, bar_table, bar_ticks, build, not
 from music.score.instruments import DRUMS
 from music.score.keys import MODES, key_index
 from music.score.parts import Part
+from music.without_torch import without_torch
+
+with without_torch():
+    from miditok import TokSequence
+    from miditok.midi_tokenizer import MusicTokenizer
 
 PITCHES = 128
 

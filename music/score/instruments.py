@@ -3,6 +3,8 @@
 import re
 from functools import cache
 
+from music.without_torch import without_torch
+
 DRUMS = -1
 _ALIASES = {
     "piano": 0,
@@ -68,8 +70,9 @@ _ALIASES_OF_SCORES = {word: program for program, words in _IN_SCORES.items() for
 
 @cache
 def _general_midi() -> list[str]:
-    """Names of the 128 programs. miditok is imported when they are first asked for: it takes a second."""
-    from miditok.constants import MIDI_INSTRUMENTS
+    """Names of the 128 programs; miditok is imported when they are first asked for."""
+    with without_torch():
+        from miditok.constants import MIDI_INSTRUMENTS
 
     return [str(entry["name"]) for entry in MIDI_INSTRUMENTS]
 
