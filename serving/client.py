@@ -6,7 +6,9 @@ it did nothing (429, 503), or where an idempotency key makes that safe.
 """
 
 import json
+import os
 import random
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -177,3 +179,24 @@ def error_in(status: int, body: bytes) -> ServiceError:
         return ServiceError(status, told["code"], told["message"], told.get("field", ""))
     except (ValueError, KeyError, TypeError):
         return ServiceError(status, "other", body.decode(errors="replace")[:500])
+
+
+def main() -> None:
+    """`python -m serving.client URL compose < request.json`: the answer as JSON, or the error and exit 1; the
+    key in OSTINATO_KEY."""
+    url, name = sys.argv[1:]
+    asked = json.loads(sys.stdin.read())
+    paths = {"compose", "edit", "score", "similar", "recommend", "feedback", "pair"}
+    try:
+        with Client(url, os.environ.get("OSTINATO_KEY", "")) as client:
+            if name not in paths:
+                raise ServiceError(0, "unknown", f"there is no {name!r}: {', '.join(sorted(paths))}")
+            print(getattr(client, name)(**asked).model_dump_json())
+    except ServiceError as error:
+        sys.exit(json.dumps({"status": error.status, "code": error.code, "message": error.message}))
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        sys.exit(json.dumps({"status": 0, "code": "away", "message": str(error)}))
+
+
+if __name__ == "__main__":
+    main()

@@ -6,7 +6,7 @@ from pathlib import Path
 from models.tokens.tokenizer import CellTokenizer
 from music.score.errors import UnreadableScore
 from music.score.parts import Part
-from music.without_torch import without_torch
+from music.score.without_torch import without_torch
 
 with without_torch():
     from miditok import TokenizerConfig

@@ -19,7 +19,7 @@ from music.score.form import DEFAULT_TEMPO_QPM, bar_table, bar_ticks, build, not
 from music.score.instruments import DRUMS
 from music.score.keys import MODES, key_index
 from music.score.parts import Part
-from music.without_torch import without_torch
+from music.score.without_torch import without_torch
 
 with without_torch():
     from miditok import TokSequence

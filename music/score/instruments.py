@@ -3,7 +3,7 @@
 import re
 from functools import cache
 
-from music.without_torch import without_torch
+from music.score.without_torch import without_torch
 
 DRUMS = -1
 _ALIASES = {

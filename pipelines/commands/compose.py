@@ -1,12 +1,14 @@
-"""`ostinato compose`: the request of POST /v1/compose with the champion, without a server."""
+"""`ostinato compose`: the request of POST /v1/compose with the champion, without a server, or to one."""
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from pipelines.commands import remote
 from pipelines.commands.convert import check_suffix, write_as
+from pipelines.commands.remote import Url
 from pipelines.running.files import StageError, plain_errors
 
 
@@ -33,6 +35,7 @@ def compose(
     ] = True,
     dynamics: Annotated[bool, typer.Option(help="beats and phrases heard in the loudness")] = True,
     force: Annotated[bool, typer.Option(help="write over an existing file")] = False,
+    url: Url = "",
 ) -> None:
     """Write music with the champion: the same answer as POST /v1/compose with the same seed."""
     from pipelines.release.versions import champion_bundle
@@ -43,6 +46,13 @@ def compose(
         there = [str(target) for target in targets if target.exists()]
         if there and not force:
             raise StageError(f"{', '.join(there)} exists: choose another name, or write over it with --force")
+        told: dict[str, Any] = {"style": style, "rhythm": rhythm, "key": key, "metre": metre, "bars": bars}
+        told |= {"form": form, "chords": chords, "instruments": list(instrument or ()), "tempo": tempo}
+        told |= {"guidance": guidance, "temperature": temperature, "seed": seed, "n": n, "best_of": best_of}
+        if url:
+            if not revise:
+                raise StageError("--no-revise is not offered by a service: leave it out, or leave out --url")
+            return remote.compose(url, targets, {**told, "dynamics": "plain" if dynamics else "off"})
         bundle = champion_bundle()[1]
         from models.edit.chorales import drafted, revised
         from models.fill.compose import Composition
@@ -53,22 +63,7 @@ def compose(
         from music.writing.dynamics import with_dynamics
         from music.writing.files import chords_heard
 
-        asked = Composition(
-            style=style,
-            rhythm=rhythm,
-            key=key,
-            metre=metre,
-            bars=bars,
-            form=form,
-            chords=chords,
-            instruments=list(instrument or ()),
-            tempo=tempo,
-            guidance=guidance,
-            temperature=temperature,
-            seed=seed,
-            n=n,
-            best_of=best_of,
-        )
+        asked = Composition(**told)
         try:
             decoder, t = bundle.decoder(8), bundle.tokenizer
             wanted = drafted(t, asked) if revise else asked

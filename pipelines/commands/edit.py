@@ -1,7 +1,5 @@
-"""`ostinato edit` and `ostinato history`: the operations of POST /v1/edit on files, with the champion,
-without a server."""
+"""`ostinato edit`: the operations of POST /v1/edit on files, with the champion here or by a service."""
 
-import os
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -9,8 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from pipelines.commands import remote
 from pipelines.commands.convert import check_suffix, write_as
-from pipelines.running.files import StageError, plain_errors, write_bytes
+from pipelines.commands.remote import Url
+from pipelines.running.files import StageError, plain_errors
 
 REACH = "e.g. 5-8 or 3; left out: all"
 
@@ -79,6 +79,7 @@ def edit(
         Path | None, typer.Option(help=".mid, .musicxml or .abc file; default: <file>.<operation>.mid")
     ] = None,
     force: Annotated[bool, typer.Option(help="write over an existing file")] = False,
+    url: Url = "",
 ) -> None:
     """Change a part of a score and show what changed, and that nothing else did."""
     given: dict[str, Any] = {
@@ -122,20 +123,30 @@ def edit(
         }.items()
         if value is not None
     }
+    from models.edit.edit import unknown_option
     from music.score.file_cells import FileCells
     from pipelines.release.versions import champion_bundle
 
     with plain_errors():
         _check_operation(operation, [*given, *(["controls"] if controls else [])])
         targets = _targets(file, operation, out, n, force)
-        bundle, reading, region = champion_bundle()[1], read_piece(file), span(bars)
+        region, of = span(bars), _numbers(tracks)
+        if url:
+            told: dict[str, Any] = {**given, **({"controls": controls} if controls else {})}
+            told |= {"operation": operation, "n": n}
+            told |= {} if unknown_option(operation, ["seed"]) else {"seed": seed}
+            told |= {"bars": (region[0] + 1, region[1])} if region else {}
+            told |= {"tracks": [k + 1 for k in of]} if of else {}
+            told |= {"keep": [{"track": k + 1, "note": i + 1} for k, i in given["keep"]]} if keep else {}
+            return remote.edit(url, file, targets, told)
+        bundle, reading = champion_bundle()[1], read_piece(file)
         answers = _carry_out(
             bundle,
             reading,
             operation,
             given | ({"controls": controls} if controls else {}),
             region,
-            _numbers(tracks),
+            of,
             seed,
             n,
         )
@@ -313,40 +324,3 @@ def _show_scorecards(bundle: Any, before: Any, after: Any, bars: tuple[int, int]
             for d in moved
         )
     )
-
-
-def history(
-    answer: Annotated[str, typer.Argument(help="id of an answer, as compose and edit give it")],
-    log: Annotated[
-        Path | None, typer.Option(help="folder of the log; default: OSTINATO_LOG or <home>/log")
-    ] = None,
-    save: Annotated[Path | None, typer.Option(help="write the score of the answer to this MIDI file")] = None,
-) -> None:
-    """The chain of edits that led to an answer, from the log; any of them can be edited again as parent,
-    which is undo."""
-    import base64
-
-    from monitoring.log import EventLog
-    from pipelines.running.tracking import home
-
-    with plain_errors():
-        folder = log or Path(os.environ.get("OSTINATO_LOG", home() / "log"))
-        if not folder.is_dir():
-            raise StageError(
-                f"no log in {folder}: serve and ask for something first, or name the folder with --log"
-            )
-        chain = EventLog(folder).history(answer)
-        if not chain:
-            raise StageError(f"no answer {answer!r} in the log of {folder}")
-        for row in chain:
-            typer.echo(
-                f"{row.time}  {row.id}  {row.body.get('operation', row.endpoint):<12} seed {row.seed}  "
-                f"{row.body.get('notes', '?')} notes  parent {row.body.get('parent') or '-'}"
-            )
-        if save:
-            if "midi" not in chain[-1].body:
-                raise StageError(
-                    f"the music of {answer} is not kept: it was made of a file that its key sent"
-                )
-            write_bytes(save, base64.b64decode(chain[-1].body["midi"]))
-            typer.echo(f"wrote {save}")

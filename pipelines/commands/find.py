@@ -1,11 +1,13 @@
 """Find in the catalogue: `ostinato similar` and `ostinato recommend`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from pipelines.commands import remote
 from pipelines.commands.catalogue import open_finder, sync
+from pipelines.commands.remote import Url, sent
 from pipelines.running.files import StageError, plain_errors
 
 
@@ -16,6 +18,7 @@ def similar(
     bars: Annotated[str, typer.Option(help="bars of the passage to compare, e.g. 5-12; left out: all")] = "",
     style: Annotated[list[str] | None, typer.Option(help="only these styles")] = None,
     k: Annotated[int, typer.Option(help="how many")] = 10,
+    url: Url = "",
 ) -> None:
     """Pieces of the catalogue that are like a piece, and why."""
     from models.find.answers import Unanswerable
@@ -24,10 +27,16 @@ def similar(
     from pipelines.release.versions import champion_bundle
 
     with plain_errors():
+        path = Path(query)
+        if url:
+            told: dict[str, Any] = {"k": k, **({"score": sent(path)} if path.is_file() else {"id": query})}
+            region = span(bars)
+            told |= {"bars": (region[0] + 1, region[1])} if region else {}
+            told |= {"filters": {"labels": {"style": style}}} if style else {}
+            return remote.similar(url, told)
         bundle = champion_bundle()[1]
         sync(bundle)
         finder = open_finder(bundle)
-        path = Path(query)
         try:
             score = read_piece(path).score if path.is_file() else None
             found, searched = finder.similar(
@@ -66,6 +75,7 @@ def recommend(
         float, typer.Option(help="share of places drawn by chance, half of them of pieces nobody has met")
     ] = 0.0,
     seed: Annotated[int, typer.Option(help="of what is drawn by chance")] = 0,
+    url: Url = "",
 ) -> None:
     """Pieces of the catalogue for a taste, and which part of the recommender spoke."""
     from models.find.answers import Unanswerable
@@ -73,6 +83,12 @@ def recommend(
     from pipelines.release.versions import champion_bundle
 
     with plain_errors():
+        if url:
+            told: dict[str, Any] = {"likes": like or [], "dislikes": dislike or [], "k": k, "seed": seed}
+            told |= {"diversity": diversity, "exploration": exploration}
+            told |= {"user": user} if user else {}
+            told |= {"filters": {"labels": {"style": style}}} if style else {}
+            return remote.recommend(url, told)
         bundle = champion_bundle()[1]
         sync(bundle)
         finder = open_finder(bundle)
