@@ -74,9 +74,11 @@ def request_of(data: bytes, chance: random.Random) -> tuple[str, dict[str, Any]]
     return path, body
 
 
-async def attack(port: int, files: list[bytes], count: int) -> tuple[Counter[int], list[tuple[float, str]]]:
+async def attack(
+    port: int, files: list[bytes], count: int, seed: int, keep: Path | None
+) -> tuple[Counter[int], list[tuple[float, str]]]:
     """Statuses, and the seconds and paths of the slowest."""
-    chance = random.Random(SEED)
+    chance = random.Random(seed)
     statuses, slow, left = Counter[int](), list[tuple[float, str]](), iter(range(count))
 
     async def client() -> None:
@@ -86,7 +88,10 @@ async def attack(port: int, files: list[bytes], count: int) -> tuple[Counter[int
             status, answer = await ask(port, path, body)
             statuses[status] += 1
             if status >= 500:
-                print(status, path, {**body, "score": body["score"]["data"][:4000]}, answer[:300], flush=True)
+                print(status, path, {**body, "score": "..."}, answer[:300], flush=True)
+                if keep:
+                    keep.mkdir(parents=True, exist_ok=True)
+                    (keep / f"{seed}-{n}.json").write_text(json.dumps({"path": path, "body": body}))
             slow.append((time.perf_counter() - begin, path))
             slow.sort(reverse=True)
             del slow[20:]
@@ -106,15 +111,18 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--files", type=int, default=FILES)
     parser.add_argument("--folder", type=Path, help="of files to damage too")
+    parser.add_argument("--keep", type=Path, help="folder for requests that were answered with 5xx")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as log, service(log) as (port, process, _):
         files = asyncio.run(originals(port))
         if options.folder:
             paths = sorted(path for path in options.folder.rglob("*") if path.is_file())
             files += [path.read_bytes() for path in paths[:200] if path.stat().st_size < 100_000]
-        asyncio.run(attack(port, files, 300))  # so that every series is there
+        third = options.files // 3  # after which every series should be there
+        first, slow_first = asyncio.run(attack(port, files, third, SEED, options.keep))
         series_before, (before, _) = series(port), memory(process)
-        statuses, slow = asyncio.run(attack(port, files, options.files))
+        rest, slow_rest = asyncio.run(attack(port, files, options.files - third, SEED + 1, options.keep))
+        statuses, slow = first + rest, sorted(slow_first + slow_rest, reverse=True)
         series_after, (after, _) = series(port), memory(process)
     rows = [
         {

@@ -10,7 +10,7 @@ from symusic import Score
 
 from music.reading.files import Reading, detected, only_piece, read_format
 from music.score.errors import UnreadableScore
-from music.score.form import Limits
+from music.score.form import Limits, bar_table
 from music.writing.files import written
 from serving.errors import Refused
 from serving.schemas import MAX_SCORE_BASE64, Strict
@@ -23,6 +23,7 @@ SERVED = {  # media types of files of scores; any other `Accept` is answered in 
     "text/vnd.abc": "abc",
 }
 MOST_ENGRAVED = 20_000  # notes of a score that is written as notation beside other requests: seconds
+MOST_ENGRAVED_CELLS = 2_000  # bars times tracks: some 4 ms each
 
 Format = Literal["midi", "musicxml", "abc"]
 FORMAT = "of the scores that come back: `midi`, or also as `score` in notation (docs/files.md)"
@@ -128,6 +129,13 @@ def score_file(
         raise Refused(
             f"the score has {score.note_num()} notes; at most {MOST_ENGRAVED} are written as notation here: "
             f"ask for midi, and use `ostinato convert`",
+            "format",
+        )
+    cells = len(bar_table(score)) * max(len(score.tracks), 1)
+    if cells > MOST_ENGRAVED_CELLS:
+        raise Refused(
+            f"the score has {cells} bars times tracks; at most {MOST_ENGRAVED_CELLS} are written as notation "
+            f"here: ask for midi, and use `ostinato convert`",
             "format",
         )
     try:

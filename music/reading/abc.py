@@ -13,7 +13,7 @@ from itertools import pairwise
 from symusic import Score
 
 from music.score.errors import UnreadableScore
-from music.score.form import VELOCITY
+from music.score.form import FASTEST_QPM, SLOWEST_QPM, VELOCITY
 from music.score.keys import parse_key
 
 CONVERTER = "abc2midi"
@@ -212,16 +212,25 @@ def _voice_names(text: str) -> list[str]:
     return list(found.values())
 
 
+def heard(text: str) -> Score:
+    """What abc2midi plays of a text, without tempos that cannot be. Raises UnreadableScore."""
+    try:
+        score = Score.from_abc(text)
+    except Exception as error:  # it ended, and says not why
+        raise UnreadableScore("abc2midi cannot read the tune: check its M:, L:, Q: and K: lines") from error
+    tempos = [tempo for tempo in score.tempos if SLOWEST_QPM <= tempo.qpm <= FASTEST_QPM]
+    score.tempos.clear()
+    score.tempos.extend(tempos)
+    return score
+
+
 def read_tune(tune: Tune) -> tuple[Score, int]:
     """The tune as a score in whole bars, and the ticks by which its notes were moved: an upbeat starts late
     in bar 0. All notes are equally loud: the accents are abc2midi's. Raises UnreadableScore."""
     text = without_ornaments(tune.text)
     if "K" not in tune.fields:
         raise UnreadableScore("the tune has no K: line, so its notes do not start anywhere: add one")
-    try:
-        score = Score.from_abc(_STRUCK_TOGETHER.join(text.partition("\n")[::2]))
-    except Exception as error:
-        raise UnreadableScore(f"abc2midi cannot read the tune: {error}") from error
+    score = heard(_STRUCK_TOGETHER.join(text.partition("\n")[::2]))
     upbeat = upbeat_quarters(text)
     metre = metre_of(tune.fields.get("M", ""))
     shift = 0

@@ -8,9 +8,8 @@ read back.
 import re
 
 import numpy as np
-from symusic import Score
 
-from music.reading.abc import Tune, metre_of, without_ornaments
+from music.reading.abc import Tune, heard, metre_of, without_ornaments
 from music.score.chords import UnknownChord, parse_chord
 from music.score.form import note_array
 
@@ -43,13 +42,13 @@ def chords_of_tune(tune: Tune, tracks: int, shift: int) -> list[tuple[int, str]]
     text = without_ornaments(head + found + "\n".join(lines))
     for n in range(len(symbols)):
         text = text.replace(chr(_MARK + n), f'"C{_alias(n)}"')
-    score = Score.from_abc(_with_patterns(text, len(symbols)))
-    heard: dict[int, list[int]] = {}
+    score = heard(_with_patterns(text, len(symbols)))
+    sounding: dict[int, list[int]] = {}
     for track in score.tracks[tracks:]:
         for onset, _, pitch in note_array(track).tolist():
-            heard.setdefault(max(onset - 1 + shift, 0), []).append(pitch)
+            sounding.setdefault(max(onset - 1 + shift, 0), []).append(pitch)
     changes: list[tuple[int, str]] = []
-    for onset, pitches in sorted(heard.items()):
+    for onset, pitches in sorted(sounding.items()):
         n = int(np.ptp(pitches)) - 1
         if 0 <= n < len(symbols) and (not changes or changes[-1][1] != symbols[n]):
             changes.append((onset, symbols[n]))

@@ -27,7 +27,7 @@ from music.reading.midi_events import (
     parse,
 )
 from music.score.errors import UnreadableScore
-from music.score.form import METRE_DENOMINATORS, Limits, check_limits
+from music.score.form import FASTEST_QPM, METRE_DENOMINATORS, SLOWEST_QPM, Limits, check_limits
 
 DRUMS = 9  # the channel of drums, from 0
 
@@ -148,8 +148,10 @@ def _maps(file: MidiFile, score: Score) -> None:
     )
     for event in events:
         kind, values = event.data[0], event.data[1:]
-        if kind == TEMPO and len(values) == 3 and any(values):
-            score.tempos.append(Tempo(event.tick, mspq=int.from_bytes(values, "big")))
+        if kind == TEMPO and len(values) == 3:
+            mspq = int.from_bytes(values, "big")
+            if 60e6 / FASTEST_QPM <= mspq <= 60e6 / SLOWEST_QPM:
+                score.tempos.append(Tempo(event.tick, mspq=mspq))
         elif (
             kind == METRE and len(values) >= 2 and values[0] and 1 << min(values[1], 9) in METRE_DENOMINATORS
         ):

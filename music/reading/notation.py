@@ -13,10 +13,11 @@ import numpy as np
 from symusic import KeySignature, Score, Tempo
 
 from music.score.errors import UnreadableScore
-from music.score.form import VELOCITY, build
+from music.score.form import FASTEST_QPM, SLOWEST_QPM, VELOCITY, build
 
 TICKS_PER_QUARTER = 960
 Bar = tuple[Fraction, Fraction, tuple[int, int]]  # start and length in quarters, metre in force
+MOST_QUARTERS = 1_000_000  # of a page; far more than anybody reads
 Note = tuple[Fraction, Fraction, int, int]  # onset and length in quarters, MIDI pitch, velocity
 
 
@@ -71,6 +72,12 @@ class Page:
         parts = [part for part in page.parts if part.notes]
         if not parts:
             raise UnreadableScore("the file has no notes")
+        lasts = max(onset + length for part in parts for onset, length, _, _ in part.notes)
+        if lasts > MOST_QUARTERS:
+            raise UnreadableScore(
+                f"it lasts {float(lasts):.3g} quarters: a duration is damaged, or `divisions` is; at most "
+                f"{MOST_QUARTERS} are read"
+            )
         bars = _merge_split_bars(page.bars)
         upbeat = _upbeat(bars)
         origin = bars[0][0] - upbeat
@@ -81,7 +88,8 @@ class Page:
         score = build(tracks, _changes(bars, origin), TICKS_PER_QUARTER)
         for part, track in zip(parts, score.tracks, strict=True):
             track.name = part.name
-        tempos = [(_tick(at, origin), qpm) for at, qpm in sorted(page.tempos) if 4 <= qpm <= 1000]
+        told = [(at, qpm) for at, qpm in sorted(page.tempos) if SLOWEST_QPM <= qpm <= FASTEST_QPM]
+        tempos = [(_tick(at, origin), qpm) for at, qpm in told]
         if tempos:
             score.tempos.clear()
             first = (0, tempos[0][1])

@@ -13,6 +13,7 @@ from symusic import Note, Score, Tempo, TimeSignature, Track
 from music.score.errors import UnreadableScore
 
 DEFAULT_TEMPO_QPM = 120.0
+SLOWEST_QPM, FASTEST_QPM = 4, 1000  # a tempo beyond them is damage, and is left out
 VELOCITY = 80  # of a note whose source says nothing
 METRE_DENOMINATORS = (1, 2, 4, 8, 16, 32)
 

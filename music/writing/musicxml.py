@@ -101,12 +101,25 @@ def _staff(sheet: Sheet, part: SheetPart, staff: Staff, number: int) -> Any:
         at += measure.length - measure.missing
     bar.rightBarline = m.bar.Barline("final")
     measures = made.getElementsByClass("Measure").stream()
-    m.stream.makeNotation.makeBeams(measures, inPlace=True)  # all at once: a metre stands at its change alone
+    _beam(list(measures), sheet)
     for bar in measures:
         _part_stems(list(bar.voices))
     if part.program != DRUMS:
         m.stream.makeNotation.makeAccidentalsInMeasureStream(measures)
     return made
+
+
+def _beam(bars: list[Any], sheet: Sheet) -> None:
+    """Beams, with the metre in every bar while they are made: where it stands at its change alone, music21
+    looks for it through all of the part, bar by bar."""
+    m = _music21()
+    for bar, measure in zip(bars, sheet.measures, strict=True):
+        borrowed = None
+        if bar.timeSignature is None:
+            borrowed = bar.timeSignature = m.meter.TimeSignature("{}/{}".format(*measure.metre))
+        m.stream.makeNotation.makeBeams(bar, inPlace=True)
+        if borrowed is not None:
+            bar.remove(borrowed)
 
 
 def _above(bar: Any, measure: Measure) -> None:

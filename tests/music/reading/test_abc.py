@@ -83,6 +83,24 @@ def test_an_impossible_header_is_reported_for_its_tune_alone(header: str) -> Non
     assert isinstance(found[1], Reading)
 
 
+TUNE = 'X:1\nT:a\nM:{0}\nL:1/8\nQ:1/4={1}\nK:D\n"D"dfa dfa|"A7"ece d3|]\n'
+
+
+@pytest.mark.parametrize("metre", ["6/65536", "4/7", "6/2147483648", "6/0"])
+def test_a_metre_that_is_none_is_one_sentence(metre: str) -> None:
+    ((_, reason),) = read_file(TUNE.format(metre, 120).encode(), "x.abc", Limits())
+    assert isinstance(reason, str)
+    assert "Process" not in reason
+    assert "M:" in reason or "metre" in reason or "not ABC" in reason
+
+
+@pytest.mark.parametrize("tempo", ["2147483648", "99999999999999999999", "0", "-1"])
+def test_a_tempo_that_is_none_is_left_out(tempo: str) -> None:
+    (found,) = read_file(TUNE.format("6/8", tempo).encode(), "x.abc", Limits())
+    assert isinstance(found, Reading)
+    assert all(4 <= each.qpm <= 1000 for each in found.score.tempos)
+
+
 def test_a_file_without_a_tune_says_so() -> None:
     with pytest.raises(UnreadableScore, match="no tune found"):
         read_file(b"just text", "a.abc", Limits())

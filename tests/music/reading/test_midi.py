@@ -98,6 +98,14 @@ def test_metres_and_tempos_stand_where_they_are_written() -> None:
     assert [(tempo.time, round(tempo.qpm)) for tempo in score.tempos] == [(0, 60), (1920, 120)]
 
 
+def test_tempos_that_cannot_be_are_left_out() -> None:
+    file = io.BytesIO()
+    song(
+        [mido.MetaMessage("set_tempo", tempo=1), mido.MetaMessage("set_tempo", tempo=600000)], struck(0, 60)
+    ).save(file=file)
+    assert [round(tempo.qpm) for tempo in read_midi(file.getvalue(), Limits()).tempos] == [100]
+
+
 def test_words_are_no_track() -> None:
     words = [mido.MetaMessage("lyrics", text="la", time=480) for _ in range(4)]
     assert len(read(song(struck(0, 60, 62, 64, 65), words))) == 1

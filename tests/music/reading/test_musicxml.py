@@ -83,6 +83,12 @@ def test_cue_notes_are_silent_and_decimals_are_read() -> None:
     assert sounding(read(page(cue, sharp, WHOLE))) == [(4, 4, 66), (8, 4, 67)]
 
 
+@pytest.mark.parametrize("duration", ["99999999999999999999", "1e308", "2147483648"])
+def test_a_duration_that_is_none_is_refused_with_the_reason(duration: str) -> None:
+    with pytest.raises(UnreadableScore, match="duration"):
+        read(page(SCALE.replace("<duration>1</duration>", f"<duration>{duration}</duration>", 1)))
+
+
 def test_metres_may_be_sums() -> None:
     head = "<time><beats>3+2</beats><beat-type>8</beat-type></time>"
     five = notes(("C", 4, 2)) + "<note><rest/><duration>0.5</duration></note>"
