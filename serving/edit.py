@@ -34,7 +34,7 @@ from serving.schemas import (
     Strict,
     Word,
 )
-from serving.scores import FORMAT, Format, HandedOut, ScoreFile, ScoreSent, score_file
+from serving.scores import FORMAT, Format, HandedOut, ScoreFile, ScoreSent, check_engraved, score_file
 
 MOST_NOTES, MOST_WORK = 20_000, 1_000_000  # of a file whose chords are named: notes, and notes times bars
 
@@ -278,6 +278,7 @@ def edit(desk: Desk, request: EditRequest) -> EditAnswer:
         with desk.exchange("edit", body, seed) as exchange:
             given = stored_score(desk, request.parent) if request.parent else request
             reading = given.reading(EDITED)
+            check_engraved(reading.score, request.format)
             done = carry_out(desk.engine, request, reading, seed)
             answer = edit_answer(request, reading, exchange.request_id, model, seed, done)
             for each, card, answered in zip(answer.alternatives, done.after, done.answers, strict=True):

@@ -119,12 +119,10 @@ def _bytes(file: ScoreFile) -> bytes:
         raise
 
 
-def score_file(
-    score: Score, to: str, key: str = "", chords: Sequence[tuple[int, str]] = (), title: str = ""
-) -> ScoreFile | None:
-    """A score in notation; None in MIDI, which has a field of its own. Raises Refused for one too large."""
+def check_engraved(score: Score, to: str) -> None:
+    """Raises Refused for a score too large to be written as notation; asked before it is worked at."""
     if to == "midi":
-        return None
+        return
     if score.note_num() > MOST_ENGRAVED:
         raise Refused(
             f"the score has {score.note_num()} notes; at most {MOST_ENGRAVED} are written as notation here: "
@@ -138,6 +136,15 @@ def score_file(
             f"here: ask for midi, and use `ostinato convert`",
             "format",
         )
+
+
+def score_file(
+    score: Score, to: str, key: str = "", chords: Sequence[tuple[int, str]] = (), title: str = ""
+) -> ScoreFile | None:
+    """A score in notation; None in MIDI, which has a field of its own. Raises Refused for one too large."""
+    if to == "midi":
+        return None
+    check_engraved(score, to)
     try:
         return ScoreFile(data=written(score, to, key, chords, title).decode(), format=to)  # type: ignore[arg-type]
     except ValueError as error:
