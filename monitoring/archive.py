@@ -4,6 +4,7 @@ and for tools of tables. The service reads the days that are lines alone.
 pyarrow is no package of the service: only commands come here.
 """
 
+import io
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 
 from monitoring.log import PREFIX, EventLog, locked
 from monitoring.rows import Row
+from monitoring.whole_file import write_whole
 
 FOLDER = "archive"
 NESTED = ("descriptors", "body")  # JSON in a column
@@ -45,14 +47,9 @@ def write_rows(path: Path, rows: Iterable[Row]) -> int:
     """Rows as a Parquet file, whole or not at all; how many."""
     told = [{**asdict(row), **{name: json.dumps(getattr(row, name)) for name in NESTED}} for row in rows]
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        pq.write_table(pa.Table.from_pylist(told, SCHEMA), partial, compression="zstd")
-        with partial.open("rb") as handle:
-            os.fsync(handle.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    table = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(told, SCHEMA), table, compression="zstd")
+    write_whole(path, table.getvalue(), 0o666)
     return len(told)
 
 

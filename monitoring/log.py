@@ -153,7 +153,7 @@ class EventLog:
             try:
                 with path.open("rb") as handle:
                     lines = handle.readlines()
-                kept = [line for line in lines if not names(line, user)]
+                kept = [line for line in lines if not _names(line, user)]
                 if len(kept) < len(lines):
                     gone += len(lines) - len(kept)
                     with temporary.open("wb") as handle:
@@ -173,7 +173,7 @@ class EventLog:
 
     def segments(self) -> list[Path]:
         """Its files, one a day, the oldest first."""
-        return sorted(self.folder.glob("events-*.jsonl"))
+        return sorted(self.folder.glob(f"{PREFIX}*.jsonl"))
 
     def lines(self, since_day: str = "") -> Iterator[tuple[Path, int, Row | None]]:
         """(file, number of the line from 1, its row or None) of every line that is not empty."""
@@ -202,7 +202,7 @@ def locked(path: Path) -> int:
         os.close(descriptor)
 
 
-def names(line: bytes, user: str) -> bool:
+def _names(line: bytes, user: str) -> bool:
     """Whether a line is of a user; a broken line that holds the name is too."""
     if json.dumps(user).encode() not in line:
         return False

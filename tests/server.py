@@ -7,7 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +22,31 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def wait(condition: Callable[[], Any], seconds: float, why: str = "") -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, why or f"not so within {seconds} s"
+        time.sleep(0.1)
+
+
 @dataclass
 class Server:
     port: int
     process: subprocess.Popen[bytes]
     seconds_to_ready: float
+
+    def wait_until_ready(self, seconds: float, told: Callable[[], str]) -> None:
+        """Until it answers; AssertionError with what is `told` where its process ends or it takes longer."""
+        begin = time.monotonic()
+        while True:
+            try:
+                if self.ask("/readyz")[0] == 200:
+                    break
+            except (urllib.error.URLError, ConnectionError, json.JSONDecodeError):
+                pass
+            if self.process.poll() is not None or time.monotonic() - begin > seconds:
+                raise AssertionError("the service did not start:\n" + told()[-4000:])
+            time.sleep(0.2)
 
     def fetch(self, path: str, body: Any, accept: str) -> tuple[bytes, dict[str, str]]:
         """The file that answers a request which accepts a format of scores alone, and its headers."""
@@ -88,15 +108,7 @@ def served(top: Path, port: int | None = None, workers: int = 1, **extra: str) -
     )
     server = Server(port, process, 0.0)
     try:
-        while True:
-            try:
-                if server.ask("/readyz")[0] == 200:
-                    break
-            except (urllib.error.URLError, ConnectionError, json.JSONDecodeError):
-                pass
-            if process.poll() is not None or time.monotonic() - begin > 120:
-                raise AssertionError("the service did not start:\n" + (top / "serve.log").read_text()[-4000:])
-            time.sleep(0.2)
+        server.wait_until_ready(120, (top / "serve.log").read_text)
         server.seconds_to_ready = time.monotonic() - begin
         yield server
     finally:

@@ -14,7 +14,6 @@ import typer
 from models.align.preferences import Preference, guarded
 from models.find.interactions import Interaction
 from monitoring import archive
-from monitoring.archive import every_row
 from monitoring.log import EventLog, feedback_once
 from monitoring.wins import COMPARED
 from pipelines.commands.comparisons import preferences_of
@@ -38,6 +37,14 @@ from pipelines.running.tracking import home
 def log_folder(given: Path | None = None) -> Path:
     """Folder of the log: the one given, OSTINATO_LOG, or <home>/log."""
     return given or Path(os.environ.get("OSTINATO_LOG", home() / "log"))
+
+
+def opened(given: Path | None, first: str = "serve") -> EventLog:
+    """The log of a folder (`log_folder`). Raises StageError where there is none; first: what makes one."""
+    folder = log_folder(given)
+    if not folder.is_dir():
+        raise StageError(f"no log in {folder}: {first} first, or name the folder with --log")
+    return EventLog(folder)
 
 
 @dataclass(frozen=True)
@@ -85,17 +92,14 @@ class Gathered:
 
 def gather(log: Path | None) -> Gathered:
     """Read a log. Raises StageError where there is none."""
-    folder = log_folder(log)
-    if not folder.is_dir():
-        raise StageError(f"no log in {folder}: serve and send feedback first, or name the folder with --log")
-    events, faults = EventLog(folder), Faults({}, {})
-    told, gone = list(feedback_once(every_row(events))), forgotten()
+    events, faults = opened(log, "serve and send feedback"), Faults({}, {})
+    told, gone = list(feedback_once(archive.every_row(events))), forgotten()
     found = interactions_of(
         ({**row.body, "time": row.time} for row in told if row.body.get("event") not in COMPARED),
         gone,
         faults,
     )
-    compared = preferences_of(every_row(events), told, gone)
+    compared = preferences_of(archive.every_row(events), told, gone)
     quarantined = {why: len(rows) for why, rows in guarded(compared)[1].items() if rows}
     return Gathered(found, compared, faults, events.broken(), quarantined)
 

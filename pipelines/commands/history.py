@@ -1,11 +1,11 @@
 """`ostinato history`: the edits that led to an answer."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from pipelines.commands.feedback import opened
 from pipelines.running.files import StageError, plain_errors, write_bytes
 
 
@@ -20,18 +20,11 @@ def history(
     which is undo."""
     import base64
 
-    from monitoring.log import EventLog
-    from pipelines.running.tracking import home
-
     with plain_errors():
-        folder = log or Path(os.environ.get("OSTINATO_LOG", home() / "log"))
-        if not folder.is_dir():
-            raise StageError(
-                f"no log in {folder}: serve and ask for something first, or name the folder with --log"
-            )
-        chain = EventLog(folder).history(answer)
+        events = opened(log, "serve and ask for something")
+        chain = events.history(answer)
         if not chain:
-            raise StageError(f"no answer {answer!r} in the log of {folder}")
+            raise StageError(f"no answer {answer!r} in the log of {events.folder}")
         for row in chain:
             typer.echo(
                 f"{row.time}  {row.id}  {row.body.get('operation', row.endpoint):<12} seed {row.seed}  "

@@ -3,16 +3,13 @@
 from collections import Counter
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from pipelines.commands.feedback import forget, log_folder
+from pipelines.commands.feedback import forget, opened
 from pipelines.running.files import StageError, plain_errors, whole_file
 from pipelines.running.params import load_params
-
-if TYPE_CHECKING:
-    from monitoring.log import EventLog
 
 log = typer.Typer(no_args_is_help=True, help=__doc__)
 log.command()(forget)
@@ -20,16 +17,6 @@ Folder = Annotated[
     Path | None, typer.Option("--log", help="folder of the log; default: OSTINATO_LOG or <home>/log")
 ]
 MOST_SHOWN = 20
-
-
-def opened(given: Path | None) -> "EventLog":
-    """Raises StageError where there is no log."""
-    from monitoring.log import EventLog
-
-    folder = log_folder(given)
-    if not folder.is_dir():
-        raise StageError(f"no log in {folder}: serve first, or name the folder with --log")
-    return EventLog(folder)
 
 
 def listed(counts: Counter[str]) -> str:

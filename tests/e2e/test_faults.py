@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from monitoring.log import EventLog
-from tests.server import Server, served
+from tests.server import Server, served, wait
 
 pytestmark = pytest.mark.e2e
 CONNECTIONS = 10_000
@@ -38,13 +38,6 @@ def worker_of(server: Server) -> psutil.Process:
     return max(
         psutil.Process(server.process.pid).children(recursive=True), key=lambda each: each.memory_info().rss
     )
-
-
-def wait(true: Any, seconds: float, why: str) -> None:
-    until = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < until, why
-        time.sleep(0.1)
 
 
 def well(server: Server) -> bool:

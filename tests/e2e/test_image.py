@@ -4,8 +4,6 @@ its entry point does; and the manifests are Kubernetes."""
 import os
 import shutil
 import subprocess
-import time
-import urllib.error
 from pathlib import Path
 
 import psutil
@@ -41,15 +39,7 @@ def test_the_packages_of_the_image_run_the_service(tiny_line: Path, tmp_path: Pa
         process = subprocess.Popen(command, env=environment, stdout=out, stderr=out, cwd=tmp_path)
     server = Server(port, process, 0.0)
     try:
-        until = time.monotonic() + 60
-        while True:
-            try:
-                if server.ask("/readyz")[0] == 200:
-                    break
-            except (urllib.error.URLError, ConnectionError):
-                pass
-            assert time.monotonic() < until and process.poll() is None, (tmp_path / "out").read_text()[-4000:]
-            time.sleep(0.2)
+        server.wait_until_ready(60, (tmp_path / "out").read_text)
         status, answer = server.ask("/v1/compose", {"bars": 2, "seed": 1, "format": "musicxml"})
         assert status == 200
         midi = answer["takes"][0]["midi"]

@@ -51,14 +51,7 @@ def cluster(tiny_line: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         process = subprocess.Popen(command)
         try:
             server = Server(front, process, 0.0)
-            until = time.monotonic() + 20
-            while True:
-                try:
-                    if server.ask("/readyz")[0] == 200:
-                        break
-                except OSError:
-                    assert time.monotonic() < until, (folder / "errors").read_text()
-                time.sleep(0.1)
+            server.wait_until_ready(20, (folder / "errors").read_text)
             yield Cluster(server, [first, second], EventLog(folder / "log"), key, admin)
         finally:
             process.terminate()

@@ -16,7 +16,7 @@ import yaml
 
 from tests.conftest import ROOT
 from tests.e2e.programs import need
-from tests.server import Server, free_port, served
+from tests.server import Server, free_port, served, wait
 
 pytestmark = pytest.mark.e2e
 WATCH = ROOT / "monitoring"
@@ -107,13 +107,6 @@ def query(address: str, expression: str) -> list[Any]:
         found = json.load(answer)
     assert found["status"] == "success", found
     return list(found["data"]["result"])
-
-
-def wait(condition: Any, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not so within {seconds} s"
-        time.sleep(0.3)
 
 
 def test_the_target_is_up(prometheus: str) -> None:
